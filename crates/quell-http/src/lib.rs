@@ -64,7 +64,7 @@ pub use in_time::{READ_WITHIN, answer_in_time};
 pub use ledger::{Charge, Ledger, Overdrawn};
 pub use limits::ServiceLimits;
 pub use list_cursor::{BadCursor, ListCursor, RunPage};
-pub use long_requests::LongRequestPermit;
+pub use long_requests::{LongRequestPermit, ShortRequestPermit};
 pub use lookup_error::LookupError;
 pub use lost::{is_loss, is_lost};
 pub use millis::millis;

@@ -48,16 +48,21 @@ impl View {
         if found.is_none() {
             let (in_scope, by) = (self.stop_scope(scope), self.attributed(request.clone()));
             // A run that is started meanwhile is found here, or finds the stop.
-            match self.service().engine().remember_stop_anywhere(id, in_scope, by).await {
+            let remembered = async {
+                let engine = self.service().engine();
+                let remembered = engine.remember_stop_anywhere(id, in_scope, by).await;
+                remembered.map_err(|error| {
+                    tracing::warn!(%error, "a stop could not be remembered");
+                    LookupError::Unavailable
+                })
+            };
+            match self.for_stop(remembered).await {
                 Ok(Some(answer)) => return CancelOutcome::without_run(answer),
-                Ok(None) => match self.come(scope, id).await {
+                Ok(None) => match self.for_stop(self.come(scope, id)).await {
                     Ok(come) => found = Some(come),
                     Err(_) => return CancelOutcome::not_stored(),
                 },
-                Err(error) => {
-                    tracing::warn!(%error, "a stop could not be remembered");
-                    return CancelOutcome::not_stored();
-                }
+                Err(_) => return CancelOutcome::not_stored(),
             }
         }
         match found.flatten() {

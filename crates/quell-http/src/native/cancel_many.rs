@@ -56,8 +56,8 @@ pub(crate) async fn cancel_runs(
     }
     let dry_run = asked.dry_run;
     let found = match meant {
-        Meant::Filter(filter, lane) => matching(&view, (filter, lane)).await?,
-        Meant::Named(ids) => named(&view, ids).await?,
+        Meant::Filter(filter, lane) => view.for_stop(matching(&view, (filter, lane))).await?,
+        Meant::Named(ids) => view.for_stop(named(&view, ids)).await?,
     };
     let Found { runs, total, unknown, mut room } = found;
     let about = runs.iter().map(answer_bytes).sum::<usize>();

@@ -12,7 +12,7 @@ use crate::access::{Access, Principal};
 use crate::events::RunEvents;
 use crate::ledger::Ledger;
 use crate::limits::ServiceLimits;
-use crate::long_requests::{LongRequestPermit, LongRequests};
+use crate::long_requests::{LongRequestPermit, LongRequests, ShortRequestPermit};
 use crate::readers::Readers;
 use crate::records::Records;
 use crate::run_view::RunView;
@@ -100,9 +100,23 @@ impl Service {
     }
 
     /// Takes the permit that a request needs to hold its connection for long; `None` if all are
-    /// taken ([`ServiceLimits::long_requests_max`]).
+    /// taken ([`ServiceLimits::long_requests_max`]), or if with the short ones a sixth more are
+    /// under way: of a server three quarters of whose connections may be held for long an eighth is
+    /// left then, for cancels.
     pub fn long_request_permit(&self) -> Option<LongRequestPermit> {
         self.shared.long_requests.try_acquire()
+    }
+
+    /// Counts a request in that does not hold its connection for long; `None` if as many are under
+    /// way as [`long_request_permit`](Self::long_request_permit) says.
+    pub fn short_request_permit(&self) -> Option<ShortRequestPermit> {
+        self.shared.long_requests.try_count(6)
+    }
+
+    /// As [`short_request_permit`](Self::short_request_permit), of a request that asks how the
+    /// server is: up to a quarter more may be under way.
+    pub fn probe_permit(&self) -> Option<ShortRequestPermit> {
+        self.shared.long_requests.try_count(4)
     }
 
     /// Counts the requests that hold their connection for long at this moment: streams, waits, and

@@ -87,7 +87,8 @@ pub(super) async fn many(
     let mut here = select_here(&app, &view, &selection);
     here.retain(is_meant);
     let others = async {
-        let mut others = select_others(&app, &view, &selection, &here).await?;
+        let others = select_others(&app, &view, &selection, &here);
+        let mut others = view.for_stop(others).await?;
         others.retain(is_meant);
         let request = action.request("/runs/cancel");
         Ok::<_, Refusal>(view.cancel_all(&others, request, wait).await)

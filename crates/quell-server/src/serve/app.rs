@@ -16,7 +16,6 @@ use serde_json::{Map, Value};
 use super::demo::Demo;
 use super::metrics::Metrics;
 use super::published::Lookup;
-use super::streams::Others;
 use super::{access, counted, leftover, listed_nodes, metrics, page, published, streams};
 use crate::config::Config;
 
@@ -69,16 +68,14 @@ pub(super) fn router(
             Some(rest) if rest.is_empty() || rest.starts_with('/') => quell_http::no_such_path(),
             _ => quell_agentos::absent(has_codes),
         });
-    let others = Others::default();
     let langgraph = quell_langgraph::routes(service.clone(), config.langgraph.clone());
-    let langgraph =
-        langgraph.layer(from_fn_with_state((service.clone(), others.clone()), of_langgraph));
+    let langgraph = langgraph.layer(from_fn_with_state(service.clone(), of_langgraph));
     // The words are put into what any of its layers answers, but the outermost.
     let langgraph = quell_langgraph::in_its_words(langgraph);
     let langgraph = langgraph.layer(from_fn_with_state(Arc::new(lookup.clone()), outermost));
     // The guard also covers paths of no contract, and the demo, whose keys are public.
     let guard = OpenGuard::of(service, BodyKinds::Any);
-    let guarded = Guarded { lookup, service: service.clone(), others, guard };
+    let guarded = Guarded { lookup, service: service.clone(), guard };
     app.layer(from_fn_with_state(Arc::new(guarded), of_others)).merge(langgraph)
 }
 
@@ -100,12 +97,8 @@ where
 }
 
 /// What a request of `LangGraph` goes through.
-async fn of_langgraph(
-    State((service, others)): State<(Service, Others)>,
-    request: Request,
-    next: Next,
-) -> Response {
-    streams::layer((&service, &others), request, |request| counted::layer(request, next)).await
+async fn of_langgraph(State(service): State<Service>, request: Request, next: Next) -> Response {
+    streams::layer(&service, request, |request| counted::layer(request, next)).await
 }
 
 /// What any other request goes through.
@@ -118,12 +111,12 @@ async fn of_others(State(guarded): State<Arc<Guarded>>, request: Request, next: 
 
 /// What it goes through then.
 async fn of_guarded(guarded: &Guarded, request: Request, next: Next) -> Response {
-    let Guarded { service, others, guard, .. } = guarded;
+    let Guarded { service, guard, .. } = guarded;
     if let Some(problem) = guard.as_ref().and_then(|guard| guard.refusal(&request)) {
         return problem.into_response();
     }
     let page = |request| page::at_root(request, |request| next.run(request));
-    streams::layer((service, others), request, page).await
+    streams::layer(service, request, page).await
 }
 
 /// What the layer of other requests than those of `LangGraph` knows.
@@ -131,7 +124,6 @@ struct Guarded {
     lookup: Lookup,
     service: Service,
     /// The requests under way.
-    others: Others,
     /// The guard; none if access is not open.
     guard: Option<OpenGuard>,
 }

@@ -13,15 +13,14 @@
 //! it has come ([`Gate`]): before that its client is who is waited for.
 
 use std::pin::pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use quell_http::{LongRequestPermit, Problem, Service};
+use http_body::Body as _;
+use quell_http::{LongRequestPermit, Problem, Service, ShortRequestPermit};
 use tokio::time::sleep;
 
 use super::gate::Gate;
@@ -31,19 +30,18 @@ use super::held::Held;
 /// has any effect, and a read when it has taken [`READ_SOON`]. So it does to all others but cancels
 /// while as many are under way as leave no more than an eighth of the connections.
 pub(super) async fn layer<F>(
-    (service, others): (&Service, &Others),
+    service: &Service,
     request: Request,
     next: impl FnOnce(Request) -> F,
 ) -> Response
 where
     F: Future<Output = Response>,
 {
-    let kind = Kind::of(request.method(), request.uri().path());
-    if kind == Kind::Cancel {
+    let Some(kind) = Kind::of(request.method(), request.uri().path()) else {
         return next(request).await;
-    }
-    let counted = (service.clone(), others.clone());
-    let (gate, request) = Gate::before(request, move || counted.1.begin(&counted.0, kind));
+    };
+    let of = service.clone();
+    let (gate, request) = Gate::before(request, move || kind.permit(&of));
     if gate.is_refused() {
         return too_many(service);
     }
@@ -57,16 +55,18 @@ where
         biased;
         answer = answer.as_mut() => answer,
         () = late, if kind == Kind::Read => {
+            // It is one of the long ones from here on.
+            drop(gate.take());
             permit = service.long_request_permit();
             if permit.is_none() {
                 return too_many(service);
             }
-            drop(gate.take());
             answer.await
         }
     };
     drop(permit);
-    if kind == Kind::Long {
+    // An answer that is made holds the connection no longer, a stream does.
+    if kind == Kind::Long && answer.body().size_hint().exact().is_none() {
         gate.enter();
     }
     match gate.take() {
@@ -87,22 +87,28 @@ enum Kind {
     Change,
     /// Not long: it asks how the server is.
     Probe,
-    /// It is always let in. Its handler decides whether it is long.
-    Cancel,
 }
 
 impl Kind {
-    fn of(method: &Method, path: &str) -> Self {
+    /// None of a cancel: it is always let in, and its handler decides whether it is long.
+    fn of(method: &Method, path: &str) -> Option<Self> {
         if is_cancel(method, path) {
-            Self::Cancel
-        } else if is_long(method, path) {
-            Self::Long
-        } else if !is_read(method, path) {
-            Self::Change
-        } else if PROBES.contains(&path) {
-            Self::Probe
-        } else {
-            Self::Read
+            return None;
+        }
+        Some(match is_long(method, path) {
+            true => Self::Long,
+            false if !is_read(method, path) => Self::Change,
+            false if PROBES.contains(&path) => Self::Probe,
+            false => Self::Read,
+        })
+    }
+
+    /// Lets a request in; none if there is no room.
+    fn permit(self, service: &Service) -> Option<Permit> {
+        match self {
+            Self::Long => service.long_request_permit().map(Permit::Long),
+            Self::Probe => service.probe_permit().map(Permit::Short),
+            Self::Read | Self::Change => service.short_request_permit().map(Permit::Short),
         }
     }
 }
@@ -110,43 +116,7 @@ impl Kind {
 /// What a request holds that is let in.
 enum Permit {
     Long(LongRequestPermit),
-    Other { _counted: Other },
-}
-
-/// The requests under way that are neither long nor cancels.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Others(Arc<AtomicUsize>);
-
-impl Others {
-    /// Lets a request in until what is yielded is dropped; none if there are too many. Those that
-    /// look at once may count each other or not: then one more is in, or one less.
-    fn begin(&self, service: &Service, kind: Kind) -> Option<Permit> {
-        // Long ones have three quarters of the connections at most.
-        let long = service.limits_of().long_requests_max;
-        let above = if kind == Kind::Probe { long / 4 } else { long / 6 };
-        let most = long.saturating_add(above.max(1));
-        let permit = match kind {
-            Kind::Long => Permit::Long(service.long_request_permit()?),
-            _ => Permit::Other { _counted: Other::new(self) },
-        };
-        let under_way = self.0.load(Ordering::Relaxed).saturating_add(service.long_requests());
-        (under_way <= most).then_some(permit)
-    }
-}
-
-struct Other(Others);
-
-impl Other {
-    fn new(of: &Others) -> Self {
-        of.0.fetch_add(1, Ordering::Relaxed);
-        Self(of.clone())
-    }
-}
-
-impl Drop for Other {
-    fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
-    }
+    Short(#[expect(dead_code, reason = "it is counted until this is dropped")] ShortRequestPermit),
 }
 
 fn too_many(service: &Service) -> Response {
@@ -197,7 +167,7 @@ mod tests {
     use axum::body::Bytes;
     use axum::extract::State;
     use axum::middleware::{Next, from_fn_with_state};
-    use axum::routing::get;
+    use axum::routing::{get, post};
     use futures::future::join_all;
     use futures::stream;
     use quell::Engine;
@@ -207,12 +177,8 @@ mod tests {
 
     use super::*;
 
-    async fn bounded(
-        State((service, others)): State<(Service, Others)>,
-        request: Request,
-        next: Next,
-    ) -> Response {
-        layer((&service, &others), request, |request| next.run(request)).await
+    async fn bounded(State(service): State<Service>, request: Request, next: Next) -> Response {
+        layer(&service, request, |request| next.run(request)).await
     }
 
     /// What takes this long is answered with this status, if so many permits of one are held.
@@ -224,7 +190,7 @@ mod tests {
         let slow = async move || sleep(takes).await;
         let app = Router::new()
             .route(path, get(slow).delete(slow).post(slow))
-            .layer(from_fn_with_state((service.clone(), Others::default()), bounded));
+            .layer(from_fn_with_state(service.clone(), bounded));
         let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
         let answer = app.oneshot(request).await.unwrap();
         assert_eq!(service.long_requests(), held);
@@ -254,7 +220,7 @@ mod tests {
         let slow = async |_: Bytes| sleep(READ_SOON * 30).await;
         let any = get(slow).delete(slow).patch(slow).post(slow);
         let app = Router::new().route("/{*path}", any);
-        let app = app.layer(from_fn_with_state((service.clone(), Others::default()), bounded));
+        let app = app.layer(from_fn_with_state(service.clone(), bounded));
         (service, app)
     }
 
@@ -323,6 +289,26 @@ mod tests {
         // And those are bounded when they have come.
         let refused = told.iter().filter(|status| **status == 503).count();
         assert_eq!((refused, told.len()), (40 - 14, 40), "{told:?}");
+    }
+
+    #[tokio::test]
+    async fn what_is_done_without_a_look_at_the_body_is_not_refused_behind_that() {
+        let mut limits = ServiceLimits::default();
+        limits.long_requests_max = 1;
+        let service = Service::new(Engine::new(), Catalog::new()).limits(limits);
+        let endless = async || Body::from_stream(stream::pending::<Result<Bytes, Infallible>>());
+        let app = Router::new().route("/copy", post(async || "done")).route("/join", post(endless));
+        let app = app.layer(from_fn_with_state(service.clone(), bounded));
+        let asks = |path: &str| {
+            let body = Body::from_stream(stream::iter([Ok::<_, Infallible>("{}")]));
+            Request::builder().method("POST").uri(path).body(body).unwrap()
+        };
+        let held = service.long_request_permit();
+        assert_eq!(ask_all(&app, vec![asks("/copy"), asks("/join")]).await, [200, 503]);
+        drop(held);
+        let joined = app.clone().oneshot(asks("/join")).await.unwrap();
+        assert_eq!((joined.status().as_u16(), service.long_requests()), (200, 1));
+        assert_eq!(ask_all(&app, vec![asks("/join")]).await, [503]);
     }
 
     #[test]
