@@ -1,6 +1,7 @@
 //! [`output`]: the output of a component that said no result.
 
 use quell::{Failure, Payload, check_json, limits};
+use serde_json::Value;
 
 /// Reads an output from what was printed, and how much that was: a JSON value if it is one,
 /// otherwise text without white space at its end, in which `U+FFFD` replaces bytes that are not
@@ -28,8 +29,10 @@ pub(crate) fn output(
         return Ok(content.into());
     }
     let is_shallow = check_json(text, limits::OUTPUT_LEVELS_MAX).is_ok();
+    // What no reader takes for a number is text: `7e12345` may be the id of a commit.
+    let is_json = is_shallow && serde_json::from_str::<Value>(text).is_ok();
     // As it is spelt: no digit is lost.
-    let value = is_shallow.then(|| Payload::from_json_text(text).ok()).flatten();
+    let value = if is_json { Payload::from_json_text(text).ok() } else { None };
     Ok(value.unwrap_or_else(|| text.into()))
 }
 
@@ -49,6 +52,8 @@ mod tests {
         ] {
             assert_eq!(said(&format!("  {text}\n")).as_json(), text);
         }
-        assert_eq!(said("no JSON\n").as_text().as_deref(), Some("no JSON"));
+        for text in ["no JSON", "7e12345", r#"{"commit":7e12345}"#] {
+            assert_eq!(said(&format!("{text}\n")).as_text().as_deref(), Some(text));
+        }
     }
 }

@@ -122,13 +122,14 @@ impl Origin<'_> {
     pub(crate) fn messages(self, parts: &Parts<'_>) -> Vec<Payload> {
         let mut all = Vec::new();
         if !parts.tools.is_empty() {
+            let mut room = TOOLS_BYTES_MAX;
             let call = |tool: &ToolNote| {
                 let call = json!({ "id": &*tool.call, "name": &*tool.name, "type": "tool_call" });
-                with(call, "args", &args(&tool.input))
+                with(call, "args", &args_within(&tool.input, &mut room))
             };
             let calls: Vec<_> = parts.tools.iter().map(call).collect();
             all.push(with_calls(plain(&self.calls_id(), "ai", "", None), &calls));
-            let mut room = GIVEN_BYTES_MAX;
+            let mut room = TOOLS_BYTES_MAX;
             let end = |tool: &ToolNote| {
                 self.tool_message(&tool.call, Some(&tool.name), tool.outcome.as_ref(), &mut room)
             };
@@ -175,9 +176,10 @@ impl Origin<'_> {
     }
 }
 
-/// What tools gave in one run stands in the values of its thread up to so many bytes: a thread is
-/// asked with all of it for ever, and has a bound ([`crate::threads`]).
-const GIVEN_BYTES_MAX: usize = 256 << 10;
+/// What tools were asked with in one run, and what they gave, stands in the values of its thread up
+/// to so many bytes each: a thread is asked with all of it for ever, and has a bound
+/// ([`crate::threads`]).
+const TOOLS_BYTES_MAX: usize = 256 << 10;
 
 /// Cuts text to the room that is left, and takes that.
 fn within<'a>(text: Cow<'a, str>, room: &mut usize) -> Cow<'a, str> {
@@ -235,9 +237,27 @@ fn args(input: &Payload) -> Payload {
     with(json!({}), "input", &input)
 }
 
+/// As [`args`], if there is room for them, which they take.
+fn args_within(input: &Payload, room: &mut usize) -> Payload {
+    let args = args(input);
+    match room.checked_sub(args.len()) {
+        Some(left) => *room = left,
+        None => return json!({ "left_out": format!("{} bytes", args.len()) }).into(),
+    }
+    args
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_tools_were_asked_with_stands_there_if_there_is_room() {
+        let (mut room, input) = (20, Payload::from(json!({ "a": "12345" })));
+        let told: Vec<_> = (0..2).map(|_| args_within(&input, &mut room)).collect();
+        assert_eq!(told[0].as_json(), input.as_json());
+        assert_eq!(told[1].as_json(), r#"{"left_out":"13 bytes"}"#);
+    }
 
     #[test]
     fn what_tools_gave_stands_there_as_far_as_there_is_room() {
