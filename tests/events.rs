@@ -106,26 +106,6 @@ async fn i30_a_reader_that_reconnects_in_the_middle_misses_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_patient_reader_is_woken_by_the_end_of_a_short_run_and_by_much_of_a_long_one() {
-    let lab = Lab::paused();
-    for (words, wakes) in [(5, 1..2), (200, 10..30)] {
-        let body = async move |ctx: RunContext| {
-            for _ in 0..words {
-                ctx.emit("word");
-                tokio::time::sleep(ms(1)).await;
-            }
-            Ok(())
-        };
-        let run = lab.submit(RunSpec::agent("talker"), body).unwrap().into_ref();
-        let events = run.events().patiently().ready_chunks(1_000);
-        let read: Vec<_> = within("the stream ends", events.collect()).await;
-        assert_eq!(seqs(&read.concat()), (1..=words + 3).collect::<Vec<_>>());
-        assert!(wakes.contains(&read.len()), "{words} words: {} times", read.len());
-    }
-    lab.finish().await;
-}
-
-#[tokio::test(start_paused = true)]
 async fn i30_the_stream_of_a_child_tells_of_its_subtree_and_ends_with_it() {
     let lab = Lab::paused();
     let (root, child) = busy_tree(&lab).await;

@@ -109,8 +109,7 @@ impl Records {
         record.lock().reads_gaps = reads_gaps;
         drop(runtime.spawn(async move {
             let after = record.lock().position.seq();
-            // Who reads the transcript catches up by itself.
-            let mut events = root.events_since(after).patiently();
+            let mut events = root.events_since(after);
             let mut is_told = false;
             while let Some(event) = next_event(&mut events).await {
                 let gap = Before::of_gap(&engine, &event, began).filter(|_| reads_gaps);

@@ -31,9 +31,21 @@ pub(crate) fn output(
     let is_shallow = check_json(text, limits::OUTPUT_LEVELS_MAX).is_ok();
     // What no reader takes for a number is text: `7e12345` may be the id of a commit.
     let is_json = is_shallow && serde_json::from_str::<Value>(text).is_ok();
-    // As it is spelt: no digit is lost.
-    let value = if is_json { Payload::from_json_text(text).ok() } else { None };
+    let value = if is_json { Payload::from_json_text(&in_one_line(text)).ok() } else { None };
     Ok(value.unwrap_or_else(|| text.into()))
+}
+
+/// Takes the white space out of JSON that is between its values: each is as it is spelt, and no
+/// digit is lost.
+fn in_one_line(json: &str) -> String {
+    let (mut is_text, mut is_escaped) = (false, false);
+    let stays = |char: &char| {
+        let is_quote = *char == '"' && !is_escaped;
+        is_escaped = is_text && *char == '\\' && !is_escaped;
+        is_text ^= is_quote;
+        is_text || !char.is_ascii_whitespace()
+    };
+    json.chars().filter(stays).collect()
 }
 
 #[cfg(test)]
@@ -48,10 +60,12 @@ mod tests {
             "1.10",
             "18446744073709551616",
             r#"{"id":123456789012345678901234567890,"a":0.10000000000000000555}"#,
-            r#"[ 1, {"b":1,"a":2} ]"#,
+            r#"[1,{"b":1,"a":" \\\" b \\\\"},1.0]"#,
         ] {
             assert_eq!(said(&format!("  {text}\n")).as_json(), text);
         }
+        let spaced = "{\n  \"a b\" : [ 1.50 ,\t\" \\\\\" , \" \\\" \" ]\n}";
+        assert_eq!(said(spaced).as_json(), r#"{"a b":[1.50," \\"," \" "]}"#);
         for text in ["no JSON", "7e12345", r#"{"commit":7e12345}"#] {
             assert_eq!(said(&format!("{text}\n")).as_text().as_deref(), Some(text));
         }

@@ -151,7 +151,8 @@ fn is_read(method: &Method, path: &str) -> bool {
 }
 
 /// Where it is asked how the server is: nothing of a store is read for that, or not for long.
-const PROBES: [&str; 6] = ["/healthz", "/readyz", "/health", "/ok", "/info", "/metrics"];
+const PROBES: [&str; 7] =
+    ["/healthz", "/readyz", "/health", "/ok", "/info", "/metrics", "/v1/metrics"];
 
 /// What is asked by POST and changes nothing.
 const READS: [&str; 3] = ["search", "count", "history"];

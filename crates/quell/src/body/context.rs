@@ -309,8 +309,8 @@ impl RunContext {
         self.node().write_settled(settled_at)
     }
 
-    /// Tells whether every reader of the tree's events waits for more, having read all of them, or
-    /// most ([`EventStream::patiently`](crate::EventStream::patiently)). True if nobody reads.
+    /// Tells whether every reader of the tree's events has read all of them and waits for more.
+    /// True if nobody reads.
     ///
     /// Emitting never waits: a body that has much to say may ask, and go more slowly while readers
     /// are behind. One that does not read at all is behind for ever.

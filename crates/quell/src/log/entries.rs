@@ -11,8 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::log::Entry;
 use crate::log::packed::{Packed, fitting};
-use crate::log::patience::Patience;
-use crate::log::ring::{AHEAD_BYTES_MAX, AHEAD_MAX, Bounds, PLACE_BYTES, Place, Read, Ring};
+use crate::log::ring::{AHEAD_BYTES_MAX, AHEAD_MAX, Bounds, Place, Read, Ring};
 use crate::sync::waiters::{Key, Offer, Wakers};
 
 /// The newest entries of a log, and the readers that wait for the next.
@@ -23,8 +22,6 @@ pub(crate) struct Entries {
     /// Its bounds are what the packed ones leave.
     ring: Ring<Entry>,
     bounds: Bounds,
-    /// The readers that wait until there is more to read.
-    patience: Patience,
     /// Nothing is old enough before.
     pack_at: Instant,
 }
@@ -33,7 +30,7 @@ impl Entries {
     /// Makes one without entries, at a time before any entry's.
     pub(crate) fn new(bounds: Bounds, beginning: Instant) -> Self {
         let (packed, ring) = (Packed::default(), Ring::new(bounds));
-        Self { packed, ring, bounds, patience: Patience::new(), pack_at: beginning }
+        Self { packed, ring, bounds, pack_at: beginning }
     }
 
     /// Has an empty log begin with a number.
@@ -53,7 +50,6 @@ impl Entries {
         if self.packed.len() > 0 && self.ring.is_full() {
             self.drop_packed();
         }
-        self.patience.count(PLACE_BYTES + bytes, wakers);
         self.ring.push(bytes, make, wakers)
     }
 
@@ -173,19 +169,6 @@ impl Entries {
         self.ring.wait(key, offer)
     }
 
-    /// Registers a reader that has yet to read the entries from `seq` on, and that waits until
-    /// there are more of them; see [`Ring::wait`]. None if there are enough, or some have left.
-    #[must_use]
-    pub(crate) fn wait_for_more(
-        &mut self,
-        seq: u64,
-        key: &mut Key,
-        offer: &mut Offer<'_>,
-    ) -> Option<bool> {
-        let unread = self.ring.since(seq)?;
-        self.patience.wait((unread, self.bounds), key, offer)
-    }
-
     /// Adds a reader.
     pub(crate) const fn join(&mut self) {
         self.ring.join();
@@ -197,20 +180,13 @@ impl Entries {
         self.ring.leave(key)
     }
 
-    /// Takes out the waker of a reader that waits for more, as [`Entries::leave`] does.
-    #[must_use]
-    pub(crate) fn leave_more(&mut self, key: &mut Key) -> Option<Waker> {
-        self.patience.remove(key)
-    }
-
-    /// Tells whether every reader waits for more, and has read every entry unless it is patient.
+    /// Tells whether every reader has read every entry, and waits for more.
     pub(crate) fn is_read(&self) -> bool {
-        self.ring.behind() <= self.patience.len()
+        self.ring.is_read()
     }
 
     pub(crate) fn drain_waiters(&mut self, wakers: &mut Wakers) {
         self.ring.drain_waiters(wakers);
-        self.patience.drain_into(wakers);
     }
 }
 
@@ -229,6 +205,7 @@ mod tests {
 
     use super::*;
     use crate::log::bytes_of;
+    use crate::log::ring::PLACE_BYTES;
 
     /// What is written: after so many milliseconds, a text of so many characters or another event.
     type Said = (u64, Result<usize, u8>);

@@ -5,7 +5,6 @@ mod entry;
 pub(crate) mod firehose;
 mod log;
 mod packed;
-mod patience;
 pub(crate) mod ring;
 mod rows;
 mod sinks;

@@ -229,13 +229,6 @@ impl<E: Clone> Ring<E> {
         Read::Entry(())
     }
 
-    /// Counts the entries from `seq` on, and their bytes; none if one of them has left.
-    pub(super) fn since(&self, seq: u64) -> Option<Bounds> {
-        let from = usize::try_from(seq.checked_sub(self.first())?).ok()?;
-        let costs = (from..self.len).map(|entry| self.places[self.place_of(entry)].cost);
-        Some(Bounds { entries: costs.len(), bytes: costs.sum() })
-    }
-
     /// Lists the places of the entries in their order.
     pub(super) fn taken(&self) -> impl Iterator<Item = &Place<E>> {
         (0..self.len).map(|entry| &self.places[self.place_of(entry)])
@@ -270,9 +263,9 @@ impl<E: Clone> Ring<E> {
         self.forget(key)
     }
 
-    /// Counts the readers that neither have read every entry nor wait.
-    pub(super) fn behind(&self) -> usize {
-        self.readers.saturating_sub(self.waiters.len())
+    /// Tells whether every reader has read every entry, and waits for more.
+    pub(crate) fn is_read(&self) -> bool {
+        self.readers <= self.waiters.len()
     }
 
     pub(crate) fn drain_waiters(&mut self, wakers: &mut Wakers) {

@@ -103,45 +103,6 @@ fn i30_a_reader_that_waits_is_woken_by_what_is_written() {
 }
 
 #[test]
-fn i30_a_patient_reader_is_woken_by_as_much_as_is_enough_for_it() {
-    explore("append against a reader that waits for more", EVERY, 0, |_| {
-        // Two events are enough where four are held.
-        let engine = engine_with(|limits| limits.events_per_root_max = 4);
-        let root = started_root(&engine);
-        let writer = thread::spawn({
-            let root = Arc::clone(&root);
-            move || {
-                emit(&root, 1);
-                emit(&root, 2);
-            }
-        });
-        let mut events = EventStream::of_run(&root, 2).patiently();
-        assert_eq!(block_on(events.next()).expect("it is written").seq, 3);
-        // Not later: the second was there.
-        assert_eq!(block_on(events.next()).expect("it is written").seq, 4);
-        writer.join().unwrap();
-    });
-}
-
-#[test]
-fn i30_a_patient_reader_is_woken_by_the_end() {
-    explore("end against a reader that waits for more", EVERY, 0, |_| {
-        let engine = engine();
-        let root = started_root(&engine);
-        let body = thread::spawn({
-            let root = Arc::clone(&root);
-            move || {
-                emit(&root, 1);
-                end_body(&root, BodyEnd::Ok);
-            }
-        });
-        let events = block_on(read_all(EventStream::of_run(&root, 0).patiently()));
-        assert_eq!((events.len(), assert_dense(&events)), (4, 0), "{events:#?}");
-        body.join().unwrap();
-    });
-}
-
-#[test]
 fn i30_a_reader_that_has_read_all_is_told_that_nothing_follows() {
     explore("end against a reader that is through", EVERY, 0, |_| {
         let engine = engine();

@@ -1,6 +1,5 @@
 //! Readers of events: of a run and its subtree, or of a whole engine.
 
-mod all;
 mod members;
 mod stream;
 

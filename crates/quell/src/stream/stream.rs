@@ -16,7 +16,6 @@ use crate::log::ring::Read;
 use crate::log::{Entry, Log};
 use crate::metrics::Counters;
 use crate::node::Node;
-use crate::stream::all::poll_all;
 use crate::stream::members::{concerns, members_of};
 use crate::sync::waiters::{Key, Offer};
 
@@ -69,9 +68,6 @@ struct Tree {
     log: Arc<Log>,
     /// The runs of the subtree that may still have events; none if the whole log concerns the run.
     members: Option<HashSet<RunId>>,
-    /// The place among those that wait for more, of a reader that reads patiently: it reads a whole
-    /// log.
-    patience: Option<Key>,
     /// The entries that come next, the first of them last. A reader that is behind takes the lock,
     /// which the writers want, once for some of them (bench `events`).
     ahead: Vec<Entry>,
@@ -104,9 +100,8 @@ impl EventStream {
     fn of_log(node: &Arc<Node>, log: Arc<Log>, seq: u64) -> Self {
         log.lock().entries.join();
         let members = (log.root != node.id).then(|| members_of(node, &log));
-        let (of, counters) = (Arc::clone(node), &node.shared.counters);
-        let tree = Tree { node: of, log, members, patience: None, ahead: Vec::new() };
-        Self::open(Source::Tree(tree), seq, counters)
+        let tree = Tree { node: Arc::clone(node), log, members, ahead: Vec::new() };
+        Self::open(Source::Tree(tree), seq, &node.shared.counters)
     }
 
     pub(crate) fn of_engine(all: &Arc<AllEvents>, counters: &Arc<Counters>) -> Self {
@@ -117,16 +112,6 @@ impl EventStream {
     fn open(source: Source, seq: u64, counters: &Arc<Counters>) -> Self {
         counters.stream_opened();
         Self { source, seq, key: None, counters: Arc::clone(counters) }
-    }
-
-    /// Reads patiently: yields nothing until about a dozen events, or some KiB of them, are there
-    /// to be read, or the run has ended. For a reader for whom nobody waits: a short run wakes it
-    /// at its end alone. The stream of a run that has a parent is read as before.
-    pub fn patiently(mut self) -> Self {
-        if let Source::Tree(tree) = &mut self.source {
-            tree.patience = tree.members.is_none().then_some(None);
-        }
-        self
     }
 
     /// Yields the next event, or `None` when the stream has ended.
@@ -207,12 +192,8 @@ impl EventStream {
             self.counters.stream_closed();
         }
         match std::mem::replace(&mut self.source, Source::Over) {
-            Source::Tree(mut tree) => {
-                let removed = {
-                    let entries = &mut tree.log.lock().entries;
-                    let patient = tree.patience.as_mut().and_then(|key| entries.leave_more(key));
-                    (entries.leave(&mut self.key), patient)
-                };
+            Source::Tree(tree) => {
+                let removed = tree.log.lock().entries.leave(&mut self.key);
                 foreign::release(removed);
             }
             Source::All(all) => all.leave(&mut self.key),
@@ -252,14 +233,6 @@ impl Tree {
     /// Copies the next entries. A reader of a whole log waits if there are none yet.
     fn read(&mut self, seq: u64, key: &mut Key, offer: &mut Offer<'_>) -> Looked {
         let mut held = self.log.lock();
-        // Asked under the lock of the log, as below. Of a run that has ended, or is left to another
-        // process, nothing stays unread while the reader waits for what still executes.
-        let has_ended = self.node.is_over() || self.node.ended_non_quiescent();
-        if let Some(key) = self.patience.as_mut().filter(|_| !has_ended)
-            && let Some(is_registered) = held.entries.wait_for_more(seq, key, offer)
-        {
-            return if is_registered { Looked::Waits } else { Looked::WouldWait };
-        }
         let read = held.entries.read_some(seq, &mut self.ahead);
         if self.members.is_some() || !matches!(read, Read::Nothing) {
             return Looked::At(read);
@@ -344,6 +317,39 @@ enum Looked {
     WouldWait,
     /// Nothing follows.
     Over,
+}
+
+fn poll_all(
+    all: &AllEvents,
+    seq: &mut u64,
+    key: &mut Key,
+    counters: &Counters,
+    cx: &Context<'_>,
+) -> Poll<Option<RunEvent>> {
+    let mut offer = Offer::new(cx.waker(), key, true);
+    loop {
+        let mut firehose = all.lock();
+        match firehose.ring.read(*seq) {
+            Read::Entry(event) => {
+                *seq += 1;
+                return Poll::Ready(Some(event));
+            }
+            Read::Gone { first } => {
+                let from = std::mem::replace(seq, first);
+                // Made of the oldest event, which is there: this ring holds more than none.
+                let Read::Entry(mut event) = firehose.ring.read(first) else { continue };
+                counters.reader_lagged();
+                event.seq = 0;
+                event.kind = EventKind::Lagged { from, to: first - 1 };
+                return Poll::Ready(Some(event));
+            }
+            Read::Nothing if firehose.closed => return Poll::Ready(None),
+            Read::Nothing if firehose.ring.wait(key, &mut offer) => return Poll::Pending,
+            Read::Nothing => {}
+        }
+        drop(firehose);
+        offer.renew();
+    }
 }
 
 /// Tells whether a run ends with an event, or leaves its tree.
