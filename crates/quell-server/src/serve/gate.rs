@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
+use axum::http::Method;
 use http_body::{Body as _, Frame, SizeHint};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -36,15 +37,17 @@ enum State<P> {
 }
 
 impl<P: Send + 'static> Gate<P> {
-    /// Sets a gate before a request. One without a body is let in, or refused, at once; of others
-    /// the body ends with an error if there is no room, so that nothing is done.
+    /// Sets a gate before a request. One without a body is let in, or refused, at once, and so is
+    /// one whose body nobody reads; of others the body ends with an error if there is no room, so
+    /// that nothing is done.
     pub(super) fn before(
         request: Request,
         enter: impl Fn() -> Option<P> + Send + Sync + 'static,
     ) -> (Self, Request) {
         let (state, changed) = (Mutex::new(State::Coming), Notify::new());
         let gate = Self(Arc::new(Inner { state, changed, enter: Box::new(enter) }));
-        if request.body().is_end_stream() {
+        let is_read = ![Method::GET, Method::HEAD].contains(request.method());
+        if !is_read || request.body().is_end_stream() {
             gate.0.enter();
             return (gate, request);
         }
@@ -152,7 +155,9 @@ mod tests {
             sleep(Duration::from_secs(1)).await;
             (nth < 1).then_some((Ok::<_, axum::Error>(Bytes::from("x")), nth + 1))
         });
-        Request::new(Body::from_stream(parts))
+        let mut request = Request::new(Body::from_stream(parts));
+        *request.method_mut() = Method::PATCH;
+        request
     }
 
     #[tokio::test(start_paused = true)]
@@ -171,9 +176,13 @@ mod tests {
             assert_eq!(read.await.unwrap().is_ok(), is_in);
             assert_eq!(held.load(Ordering::SeqCst), 1, "it asks once");
         }
-        // Without a body it is decided at once.
-        let (gate, _request) = Gate::before(Request::default(), || None::<()>);
-        assert!(gate.is_refused());
-        gate.has_come().await;
+        // Without a body, or if nobody reads it, it is decided at once.
+        let mut unread = slow();
+        *unread.method_mut() = Method::GET;
+        for request in [Request::default(), unread] {
+            let (gate, _request) = Gate::before(request, || None::<()>);
+            assert!(gate.is_refused());
+            gate.has_come().await;
+        }
     }
 }

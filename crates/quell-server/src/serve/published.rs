@@ -4,6 +4,7 @@
 //! Whoever asks an issuer has the lock of that issuer, and no other, for as long as that takes at
 //! most: others wait for the answer instead of asking as well.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ use crate::remote::{Caller, Secrets, shown};
 #[derive(Clone)]
 pub(super) struct Published {
     issuers: Arc<RwLock<Arc<[Issuer]>>>,
-    /// Lets so many requests wait at once for keys which are not known.
+    /// Lets so many requests wait at once for longer than most for keys which are not known.
     waiting: Arc<Semaphore>,
 }
 
@@ -111,12 +112,17 @@ impl Published {
     }
 
     /// Asks those who may have published a key since they were asked: each once in a while, however
-    /// many tokens name keys that are not known. It does not wait where so many do already: who
-    /// they are nobody knows yet, and each holds a connection.
+    /// many tokens name keys that are not known. An issuer answers soon; for one that does not few
+    /// wait on: who they are nobody knows yet, and each holds a connection.
     async fn look(&self) {
-        let Ok(_waits) = self.waiting.try_acquire() else { return };
         let issuers = self.now();
-        join_all(issuers.iter().map(Issuer::look)).await;
+        let mut looks = pin!(join_all(issuers.iter().map(Issuer::look)));
+        if timeout(SOON, looks.as_mut()).await.is_ok() {
+            return;
+        }
+        if let Ok(_waits) = self.waiting.try_acquire() {
+            looks.await;
+        }
     }
 }
 
@@ -217,7 +223,8 @@ const NO_KEYS: &str = "the issuer publishes no key for RS256 or ES256";
 /// How long an issuer may take to connect, and then to answer.
 const WITHIN: Duration = Duration::from_secs(5);
 
-/// Requests that wait at once for keys which are not known.
+/// How long every request waits for a key that is not known, and how many do at once for longer.
+const SOON: Duration = Duration::from_secs(1);
 const WAITING_MAX: usize = 16;
 
 /// After how long its keys are read again.
@@ -238,11 +245,13 @@ mod tests {
         let address = format!("http://{}/", silent.local_addr().unwrap()).parse().unwrap();
         let published = Published::of(vec![PublishedKeys { address, keys: KeySet::new() }]);
         let published = published.unwrap();
-        let waits = join_all((0..WAITING_MAX).map(|_| published.look()));
-        tokio::select! {
-            biased;
-            _ = waits => panic!("it does not answer"),
-            () = published.look() => {}
-        }
+        let begun = Instant::now();
+        let times = join_all((0..WAITING_MAX + 9).map(async |_| {
+            published.look().await;
+            begun.elapsed()
+        }));
+        let times = times.await;
+        let soon = times.iter().filter(|time| **time < SOON * 2).count();
+        assert_eq!((soon, times.len()), (9, WAITING_MAX + 9), "{times:?}");
     }
 }
