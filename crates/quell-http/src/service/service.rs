@@ -119,8 +119,8 @@ impl Service {
         self.shared.long_requests.try_count(4)
     }
 
-    /// Counts the requests that hold their connection for long at this moment: streams, waits, and
-    /// starts whose body is being sent.
+    /// Counts the requests that hold their connection for long at this moment: streams, waits and
+    /// starts.
     pub fn long_requests(&self) -> usize {
         self.shared.long_requests.taken()
     }

@@ -52,9 +52,9 @@ impl LookBehind {
             foreign::release(future);
         }
         let mut records = found.into_iter().flat_map(|pages| pages.items).filter_map(Result::ok);
-        let Some(left) = records.find(|record| !journal.is_own(record.epoch.boot())) else {
-            return;
-        };
+        // Not one that a later process has by now.
+        let is_left = |boot: u32| boot < journal.boot() && !journal.is_own(boot);
+        let Some(left) = records.find(|record| is_left(record.epoch.boot())) else { return };
         // It was told to recover meanwhile, perhaps.
         if !journal.is_recovered() {
             let (run, name) = (left.run(), left.accepted.name);
