@@ -189,7 +189,9 @@ async fn a_cron_whose_runs_are_refused_by_now_can_be_switched_off() {
     };
     let graph = || Component::agent("g", async |_ctx, input: Payload| Ok(input));
     let before = of(graph().nodes(["one", "two"]));
-    let body = json!({"assistant_id": "g", "schedule": "@yearly", "interrupt_before": "*"});
+    let body = json!({
+        "assistant_id": "g", "schedule": "@yearly", "interrupt_before": "*", "input": {},
+    });
     let (path, _) = made(&before, CRONS, body).await;
     before.service.engine().shutdown(Shutdown::default()).await;
     let now = of(graph());
