@@ -106,10 +106,17 @@ pub async fn next_event(events: &mut EventStream) -> Option<RunEvent> {
 /// # });
 /// ```
 pub fn events_by_now(run: &RunRef, after: u64) -> impl Iterator<Item = RunEvent> + use<> {
+    log_by_now(run, after).map_while(|event| event)
+}
+
+/// As [`events_by_now`], and behind the last event of a tree that is over none.
+pub(crate) fn log_by_now(
+    run: &RunRef,
+    after: u64,
+) -> impl Iterator<Item = Option<RunEvent>> + use<> {
     let mut events = run.events_since(after);
     // One more: the first may say that others are gone.
-    let held = iter::from_fn(move || events.next().now_or_never().flatten());
-    held.take(limits::EVENTS_PER_ROOT_MAX + 1)
+    iter::from_fn(move || events.next().now_or_never()).take(limits::EVENTS_PER_ROOT_MAX + 1)
 }
 
 /// Yields the number of the attempt that the last answer among these events of a run has begun; 1

@@ -14,7 +14,6 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Instant;
 
-use futures::FutureExt as _;
 use parking_lot::Mutex;
 use quell::{Engine, EventKind, RunRef, limits};
 use tokio::runtime::Handle;
@@ -22,7 +21,7 @@ use tracing::Span;
 
 use crate::before_events::Before;
 use crate::bounded_map::BoundedMap;
-use crate::events::next_event;
+use crate::events::{log_by_now, next_event};
 use crate::fold::Fold;
 use crate::ids::{Identity, identity};
 use crate::ledger::Ledger;
@@ -188,14 +187,11 @@ fn catch_up(record: &Record, root: &RunRef) {
         }
         fold.position.seq()
     };
-    let mut events = root.events_since(after);
-    // As many as a log holds, and the word that others are gone: a body that emits faster does not
-    // keep the reader here.
-    for _ in 0..=limits::EVENTS_PER_ROOT_MAX {
-        match events.next().now_or_never() {
-            Some(Some(event)) if record.lock().catch_up(&event) => {}
-            Some(None) => return record.lock().is_whole = true,
-            Some(Some(_)) | None => return,
+    for event in log_by_now(root, after) {
+        match event {
+            Some(event) if record.lock().catch_up(&event) => {}
+            Some(_) => return,
+            None => return record.lock().is_whole = true,
         }
     }
 }

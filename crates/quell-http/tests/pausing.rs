@@ -344,6 +344,10 @@ async fn an_answer_is_acknowledged_when_it_is_stored_and_a_question_outlives_its
     let stored = store.get(parse_id("a").unwrap()).await.unwrap().unwrap();
     assert_eq!(stored.attempt, 2, "its answer is stored when it is acknowledged");
     has(&app, "a", "completed").await;
+    // What is left of it to store would be the first that fails, and not the answer.
+    let ended = first.engine().get(parse_id("a").unwrap()).unwrap();
+    ended.quiescent().await;
+    ended.stored().await.unwrap();
 
     valve.set(Flow::Failing(StoreError::Full { what: "secret-path".into() }));
     let lost = resume(&app, "b", &json!("yes")).await;

@@ -80,18 +80,9 @@ impl App {
     /// Looks in the background whether a thread is deleted of which the store did not say so: an
     /// append that has failed may take effect, and whoever meets the last record clears the thread.
     pub(super) fn clear_if_deleted(&self, id: Uuid) {
-        let app = self.weak();
-        drop(tokio::spawn(async move {
-            let mut pause = PAUSES.0;
-            while let Some(app) = app.upgrade() {
-                if app.recorded(id).await.is_ok() {
-                    return;
-                }
-                drop(app);
-                sleep(pause).await;
-                pause = (pause * 2).min(PAUSES.2);
-            }
-        }));
+        let app = self.clone();
+        let look = move |app: Self, _| async move { app.recorded(id).await.is_ok() };
+        drop(tokio::spawn(async move { app.until_gone(look).await }));
     }
 
     /// As [`App::recorded`], of what was just written: where a read fails, as one does whose

@@ -123,8 +123,7 @@ async fn of_guarded(guarded: &Guarded, request: Request, next: Next) -> Response
 struct Guarded {
     lookup: Lookup,
     service: Service,
-    /// The requests under way.
-    /// The guard; none if access is not open.
+    /// None if access is not open.
     guard: Option<OpenGuard>,
 }
 

@@ -2,10 +2,10 @@
 //!
 //! Streams and waits last as long as their runs. They may take most connections, and never all, so
 //! that a cancel or a read always finds one. A cancel that waits for the end takes one of these
-//! permits too, or does not wait ([`quell_http::View::cancel`]); of those that wait for a slow
-//! store few do so for long ([`quell_http::View::for_stop`]). So does a web socket, whose answer
+//! permits too, or does not wait ([`quell_http::View::cancel`]). So does a web socket, whose answer
 //! has ended when it begins, or it is refused; and a read that takes longer than most, as one waits
-//! that tells an end which a slow store has not got yet.
+//! that tells an end which a slow store has not got yet. Of the cancels that wait for a slow store
+//! few do so for long ([`quell_http::View::for_stop`]).
 //!
 //! What changes something is never left halfway, and may wait for a slow store as well. Where so
 //! much is under way of all these that an eighth of the connections is left, only cancels are
