@@ -366,8 +366,7 @@ async fn an_answer_is_acknowledged_when_it_is_stored_and_a_question_outlives_its
     let service = asking_in(engine(&Valve::reopened(&store, 2)));
     service.engine().recover(|_| Recovery::Fail).await.unwrap();
     let later = router(service);
-    let kept = has(&later, "c", "paused").await;
-    assert_eq!(kept["pause"]["request"], "may I?");
+    assert_eq!(has(&later, "c", "paused").await["pause"]["request"], "may I?");
     let nobody = resume(&later, "c", &json!("yes")).await;
     assert_eq!(told(&nobody).0, 409, "{nobody:?}");
     assert!(told(&nobody).1.ends_with("not-resumable"), "{nobody:?}");
@@ -384,10 +383,7 @@ async fn a_cancel_or_an_answer_of_a_run_that_a_shutdown_left_paused_is_not_ackno
     let body = json!({ "component": "agent/clerk", "id": "a", "input": "may I?" });
     post(&app, "/v1/runs", &body).await;
     let paused = has(&app, "a", "paused").await;
-    assert_eq!(
-        (&paused["quiescent"], &paused["rows"][0]["quiescent"]),
-        (&json!(true), &json!(true))
-    );
+    assert_eq!([&paused["quiescent"], &paused["rows"][0]["quiescent"]], [true, true]);
     service.drain();
     service.engine().shutdown(Shutdown::default()).await;
     for answer in [json!({ "answer": "yes" }), json!({ "answer": "yes", "attempt": 1 })] {
