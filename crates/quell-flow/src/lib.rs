@@ -41,8 +41,8 @@ pub use excerpt::{excerpt, is_braced, path_text, toml_words, unquoted};
 pub use guess::guess;
 pub use harmless::{is_plain, plain_begin, program_of};
 pub use interpret::{
-    LinkedPlan, MissingOutput, NoAnswer, PartError, PastError, PlanPart, PlanPast, Runner,
-    WaitAsked, check_answer, wait_asked,
+    ANSWER_IS_NO, LinkedPlan, MissingOutput, NoAnswer, PartError, PastError, PlanPart, PlanPast,
+    Runner, WaitAsked, check_answer, wait_asked,
 };
 pub use join::{Decision, End, Ended, Policy, QuorumUnreachable, SoFar, Verdict};
 pub use nodes::{NODES, Nodes, NodesAsked};

@@ -78,6 +78,9 @@ pub struct ToolNote {
     pub outcome: Option<ToolOutcome>,
     /// When it ended.
     pub ended_at: Option<SystemTime>,
+    /// The bytes of what it gave that `outcome` has not, since the transcript had no room for them;
+    /// 0 if nothing is missing.
+    pub left_out: usize,
 }
 
 impl Transcript {
@@ -144,15 +147,15 @@ impl Transcript {
                     started_at: event.at,
                     outcome: None,
                     ended_at: None,
+                    left_out: 0,
                 });
                 weight
             }
             EventKind::ToolEnded { call, outcome } => {
-                if has_room {
-                    return if self.end_tool(call, outcome, event.at) { weight } else { 0 };
-                }
-                self.end_tool(call, &in_short(outcome), event.at);
-                0
+                let (outcome, left_out) =
+                    if has_room { (outcome.clone(), 0) } else { in_short(outcome) };
+                let is_known = self.end_tool(call, outcome, left_out, event.at);
+                if is_known && has_room { weight } else { 0 }
             }
             _ => 0,
         }
@@ -202,22 +205,30 @@ impl Transcript {
     }
 
     /// Records the outcome of a call that has begun and has none yet.
-    fn end_tool(&mut self, call: &str, outcome: &ToolOutcome, at: SystemTime) -> bool {
+    fn end_tool(
+        &mut self,
+        call: &str,
+        outcome: ToolOutcome,
+        left_out: usize,
+        at: SystemTime,
+    ) -> bool {
         let open = |tool: &&mut ToolNote| &*tool.call == call && tool.outcome.is_none();
         let Some(tool) = self.tools.iter_mut().rev().find(open) else { return false };
         tool.ended_at = Some(at);
-        tool.outcome = Some(outcome.clone());
+        (tool.outcome, tool.left_out) = (Some(outcome), left_out);
         true
     }
 }
 
-/// Yields how a call has ended, without what it gave.
-fn in_short(outcome: &ToolOutcome) -> ToolOutcome {
+/// Yields how a call has ended, without what it gave, and the bytes of that.
+fn in_short(outcome: &ToolOutcome) -> (ToolOutcome, usize) {
     match outcome {
-        ToolOutcome::Result(_) => ToolOutcome::Result(None),
-        ToolOutcome::Error(_) => ToolOutcome::Error("the words are left out".into()),
-        ToolOutcome::Cancelled => ToolOutcome::Cancelled,
-        ToolOutcome::Unknown => ToolOutcome::Unknown,
+        ToolOutcome::Result(gave) => {
+            (ToolOutcome::Result(None), gave.as_ref().map_or(0, Payload::len))
+        }
+        ToolOutcome::Error(_) => (ToolOutcome::Error("the words are left out".into()), 0),
+        ToolOutcome::Cancelled => (ToolOutcome::Cancelled, 0),
+        ToolOutcome::Unknown => (ToolOutcome::Unknown, 0),
     }
 }
 
@@ -289,7 +300,8 @@ mod tests {
             model.len() + provider.len()
         });
         let tools = tools.iter().map(|tool| {
-            let ToolNote { call, name, input, started_at: _, outcome, ended_at: _ } = tool;
+            let ToolNote { call, name, input, started_at: _, outcome, ended_at: _, left_out: _ } =
+                tool;
             let outcome = match outcome {
                 Some(ToolOutcome::Result(Some(output))) => output.len(),
                 Some(ToolOutcome::Error(words)) => words.len(),
@@ -352,5 +364,20 @@ mod tests {
         }
         let transcript = fold.of(run).unwrap();
         assert_eq!((transcript.tools.len(), transcript.text.chars().count()), (12, 903));
+    }
+
+    #[test]
+    fn of_a_result_for_which_there_is_no_room_the_size_stays() {
+        let (run, kind) = (RunId::from_text("r"), RunKind::Agent);
+        let mut said = Transcript::new(run, None, kind, "r".into());
+        let mut take = |kind, has_room| {
+            said.take(&RunEvent::new(1, run, run, SystemTime::UNIX_EPOCH, kind), 1, has_room);
+        };
+        let (call, name, input): (Arc<str>, _, _) = ("c".into(), "t".into(), Payload::from(1));
+        take(EventKind::ToolStarted { call: Arc::clone(&call), name, input }, true);
+        let outcome = ToolOutcome::Result(Some("12345".into()));
+        take(EventKind::ToolEnded { call, outcome }, false);
+        let ToolNote { outcome, left_out, .. } = &said.tools[0];
+        assert_eq!((outcome, *left_out), (&Some(ToolOutcome::Result(None)), r#""12345""#.len()));
     }
 }

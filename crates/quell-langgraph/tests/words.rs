@@ -288,3 +288,40 @@ async fn a_state_that_was_said_in_words_is_no_whole_message() {
     let told = streamed(&server, "prints", "messages").await;
     assert!(told.iter().all(|(name, _)| name != "messages/complete"), "{told:?}");
 }
+
+/// Clients merge messages by their ids: what a node says of one, and a state that has others before
+/// it, mean the same.
+#[tokio::test]
+async fn a_message_that_a_body_says_without_an_id_has_one_in_changes_and_in_states() {
+    let said = |text: &str| json!({ "role": "assistant", "content": text });
+    let [change, state] = [vec![said("b")], ["a", "b", "b"].map(said).to_vec()]
+        .map(|messages| json!({ "messages": messages }));
+    let returned = state.clone();
+    let says = Component::agent("says", move |ctx: RunContext, _input| {
+        let (values, state) = (change.clone().into(), state.clone().into());
+        async move {
+            Emit::Updates { node: "says".into(), values }.send(&ctx);
+            Emit::Values { values: state }.send(&ctx);
+            Ok(Payload::from(Value::Null))
+        }
+    });
+    let appends = Component::agent("appends", move |_ctx, _input| {
+        let returned = returned.clone();
+        async move { Ok(Payload::from(returned)) }
+    });
+    let appends = appends.reducer("messages", Reducer::Append);
+    let server = Server::serving([says, appends]);
+    let body = json!({ "assistant_id": "says", "input": {}, "stream_mode": ["updates", "values"] });
+    let events = server.post("/runs/stream", &body).await.events();
+    let last = |mode: &str| {
+        let found = events.iter().rfind(|(event, _)| event == mode);
+        found.map(|(_, data)| data.clone()).unwrap()
+    };
+    let (update, values) = (last("updates"), last("values"));
+    let [a, b, again] = &**values["messages"].as_array().unwrap() else { panic!("{values}") };
+    assert_eq!(update["says"]["messages"], json!([b]));
+    assert!(b["type"] == "ai" && b["id"].is_string(), "{values}");
+    assert!(a["id"] != b["id"] && again["id"] != b["id"], "{values}");
+    // What a graph has that appends stands as it was said: no stream has it under another id.
+    assert_eq!(streamed(&server, "appends", "messages").await, []);
+}

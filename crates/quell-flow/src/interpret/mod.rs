@@ -38,4 +38,4 @@ pub use past::{PastError, PlanPast};
 pub use runner::Runner;
 #[cfg(feature = "test-util")]
 pub(crate) use runner::render_over;
-pub use wait::{NoAnswer, WaitAsked, check_answer, wait_asked};
+pub use wait::{ANSWER_IS_NO, NoAnswer, WaitAsked, check_answer, wait_asked};

@@ -76,9 +76,13 @@ pub(super) fn answered<R: Runner>(
     }
     match approves(&answer) {
         Some(true) => set_output(ctx, true.into()),
-        _ => Err(Failure::new("the answer is no")),
+        _ => Err(Failure::new(ANSWER_IS_NO)),
     }
 }
+
+/// The words with which a step ends that asked for approval and was answered no: those of a run
+/// that fails by it end with them.
+pub const ANSWER_IS_NO: &str = "the answer is no";
 
 /// Checks an answer to a paused run against what that asks, before the run is given it.
 ///

@@ -237,12 +237,19 @@ impl App {
         if is_again { Ok(false) } else { Err(Refusal::missing("Thread or assistant not found.")) }
     }
 
-    /// Takes a run back that was just made, whatever has become of it.
+    /// Takes a run back that was just made, whatever has become of it, also if its caller goes
+    /// away meanwhile: it is hidden until it has left.
     pub(super) async fn take_back(&self, thread: &Thread, run: &RunRef, why: &str) {
         self.hide(thread.find(run.id()), run.owner(), vec![run.into()]);
         run.cancel(CancelRequest::because(why).rollback());
-        run.ended().await;
-        self.leave_run(&run.into()).await;
+        let (app, run) = (self.clone(), run.clone());
+        let left = to_the_end(async move {
+            run.ended().await;
+            app.leave_run(&(&run).into()).await;
+            Ok(())
+        });
+        // What has panicked in it was told.
+        drop(left.await);
     }
 
     /// Forgets a thread that was deleted elsewhere, with its runs in memory that have left the

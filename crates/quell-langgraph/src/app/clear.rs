@@ -9,11 +9,12 @@ use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use quell::cluster::RunMeant;
+use quell::limits::STORE_ANSWER_WAIT;
 use quell::store::Page;
 use quell::{CancelRequest, RunFilter};
 use quell_http::{LookupError, RECORD, RunView, SESSION, View, Wait};
 use tokio::runtime::Handle;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::app::App;
@@ -78,10 +79,23 @@ impl App {
     }
 
     /// Looks in the background whether a thread is deleted of which the store did not say so: an
-    /// append that has failed may take effect, and whoever meets the last record clears the thread.
+    /// append that has failed may take effect, for as long as the store may take, and whoever meets
+    /// the last record clears the thread. One looks at a time, however often it is asked for.
     pub(super) fn clear_if_deleted(&self, id: Uuid) {
-        let app = self.clone();
-        let look = move |app: Self, _| async move { app.recorded(id).await.is_ok() };
+        if !self.hidden().begin_look(id) {
+            return;
+        }
+        let (app, begun) = (self.clone(), Instant::now());
+        let look = move |app: Self, _| async move {
+            let is_known = match app.recorded(id).await {
+                Ok(Some(it)) if !it.is_deleted => begun.elapsed() > STORE_ANSWER_WAIT,
+                read => read.is_ok(),
+            };
+            if is_known {
+                app.hidden().end_look(id);
+            }
+            is_known
+        };
         drop(tokio::spawn(async move { app.until_gone(look).await }));
     }
 

@@ -1,6 +1,8 @@
 //! [`asked`], [`returned`] and [`check_messages`]: the forms in which callers and bodies write
 //! messages (contract, section 7).
 
+use std::collections::HashMap;
+
 use quell::{Payload, RunId};
 use quell_flow::{Component, Reducer, Reducers};
 use uuid::Uuid;
@@ -30,8 +32,9 @@ pub(crate) fn is_of_graph(reducers: &Reducers) -> bool {
 }
 
 /// Reads the messages that a body returned or said: each object gets a type and an id as one of a
-/// caller does. None if they have both, or are something else than a list of objects that are
-/// messages.
+/// caller does. The id is that of what it says, also where the list has others before it: said
+/// again by the run, it is the same message. None if they have both, or are something else than a
+/// list of objects that are messages.
 pub(crate) fn returned(said: &Payload, run: RunId) -> Option<Payload> {
     let given: Vec<Payload> = said.parse().ok()?;
     let keys: Vec<Keys> = given.iter().map(keys_of_object).collect::<Option<_>>()?;
@@ -39,8 +42,13 @@ pub(crate) fn returned(said: &Payload, run: RunId) -> Option<Payload> {
     if keys.iter().all(is_whole) {
         return None;
     }
-    let id = |nth: usize| Uuid::new_v5(&run.as_uuid(), format!("returned {nth}").as_bytes());
-    let read = given.iter().enumerate().map(|(nth, item)| read(item, &id(nth).to_string()));
+    let mut seen = HashMap::new();
+    let mut id = |keys: &Keys| {
+        let said = written(keys).to_string();
+        let nth = *seen.entry(said.clone()).and_modify(|nth| *nth += 1).or_insert(0);
+        Uuid::new_v5(&run.as_uuid(), format!("returned {nth} {said}").as_bytes())
+    };
+    let read = given.iter().zip(&keys).map(|(item, keys)| read(item, &id(keys).to_string()));
     read.collect::<Option<Vec<_>>>().map(|all| written(&all))
 }
 

@@ -9,7 +9,7 @@ use quell::{Payload, RunId};
 use quell_http::{RunView, SseEvent, whole_millis};
 use serde_json::json;
 
-use crate::messages::{MESSAGES, asked, text_of, to_list};
+use crate::messages::{MESSAGES, asked, is_of_graph, text_of, to_list};
 use crate::stream::late::Late;
 use crate::threads::Tracked;
 use crate::values::{Fold, Values};
@@ -91,7 +91,8 @@ pub(crate) fn message(
 ) -> Vec<Late> {
     let (node, id): (Arc<str>, Arc<str>) = (run.name().into(), run.id().to_string().into());
     let (run_id, own) = (run.id(), fold.own_messages().last().cloned());
-    let found = message_in(run_id, own.as_ref(), answer);
+    let is_as_said = is_of_graph(&tracked.about.reducers);
+    let found = message_in((run_id, is_as_said), own.as_ref(), answer);
     let before = fold.messages_before().map(to_list).unwrap_or_default();
     let id_of = |message: &Payload| text_in(message, "id");
     if found.is_none_or(|found| before.iter().any(|one| id_of(one) == id_of(&found))) {
@@ -103,7 +104,8 @@ pub(crate) fn message(
         Late::new(slot, move || {
             let about = &tracked.about;
             let origin = Origin { about, run: &id, speaker: &id, node: &node };
-            make(origin, message_in(run_id, own.as_ref(), &answer).unwrap_or_else(null))
+            let found = message_in((run_id, is_as_said), own.as_ref(), &answer);
+            make(origin, found.unwrap_or_else(null))
         })
     };
     if modes.has("messages-tuple") {
@@ -123,12 +125,19 @@ pub(crate) fn message(
     }
 }
 
-fn message_in(run: RunId, own: Option<&Payload>, answer: &Values) -> Option<Payload> {
-    if !answer.contains_key(MESSAGES) {
-        return own.cloned();
-    }
-    let is_of_model = |message: &Payload| text_in(message, "type").as_deref() == Some("ai");
-    asked(answer, run)?.into_iter().rfind(is_of_model)
+/// `is_as_said` tells whether its messages stand in the values as the body has said them: then one
+/// that has no id there is not shown under one.
+fn message_in(
+    (run, is_as_said): (RunId, bool),
+    own: Option<&Payload>,
+    answer: &Values,
+) -> Option<Payload> {
+    let Some(said) = answer.get(MESSAGES) else { return own.cloned() };
+    let is_of_model = |message: &Payload| {
+        text_in(message, "type").as_deref() == Some("ai") && text_in(message, "id").is_some()
+    };
+    let all = if is_as_said { to_list(said) } else { asked(answer, run)? };
+    all.into_iter().rfind(is_of_model)
 }
 
 fn text_in(message: &Payload, key: &str) -> Option<String> {

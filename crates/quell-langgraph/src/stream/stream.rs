@@ -16,7 +16,7 @@ use crate::stream::late::Late;
 use crate::stream::places::Below;
 use crate::stream::speech::Speaker;
 use crate::threads::{Thread, Tracked};
-use crate::values::{Fold, keyed};
+use crate::values::{Fold, change_said, keyed};
 use crate::wire::event_id::{SEQS, Slot, event_id, ms_of, seq_of};
 use crate::wire::exact::{finite, with};
 use crate::wire::failure::not_known_object;
@@ -289,6 +289,11 @@ impl Render {
                 frames.push(Late::made(Slot::Values, SseEvent::json(name("values"), &values)));
             }
             Emit::Updates { node, values } => {
+                let values = if event.run == self.run.id() {
+                    change_said(&self.tracked.about, event.run, values)
+                } else {
+                    values
+                };
                 if self.modes.has("updates") {
                     let update = with(json!({}), &node, &values);
                     let frame = SseEvent::json(name("updates"), &update);

@@ -17,6 +17,8 @@ pub(crate) struct Hidden {
     /// Threads of which nothing came and nobody was told, and whose records are about to leave:
     /// each with the refused requests that have them leave.
     unused: Mutex<HashMap<Uuid, usize>>,
+    /// Threads of this process whose deletion the store has failed, and that may be deleted.
+    doubtful: Mutex<HashSet<Uuid>>,
 }
 
 impl Hidden {
@@ -39,6 +41,15 @@ impl Hidden {
                 count.remove();
             }
         }
+    }
+
+    /// Notes that a thread may be deleted, and that somebody looks; false if somebody does already.
+    pub(crate) fn begin_look(&self, thread: Uuid) -> bool {
+        self.doubtful.lock().insert(thread)
+    }
+
+    pub(crate) fn end_look(&self, thread: Uuid) {
+        self.doubtful.lock().remove(&thread);
     }
 
     pub(crate) fn hide(&self, runs: impl IntoIterator<Item = RunMeant>) {

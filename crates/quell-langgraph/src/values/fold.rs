@@ -294,6 +294,16 @@ impl Fold {
     }
 }
 
+/// Yields a change that a body said of a run, with its messages as the values have them.
+pub(crate) fn change_said(about: &About, run: RunId, change: Payload) -> Payload {
+    // Few changes are taken apart for nothing: the key may be escaped.
+    let may_have = [MESSAGES, r"\u"].iter().any(|text| change.as_json().contains(text));
+    if may_have && change.as_json().trim_start().starts_with('{') {
+        return written(&said(about, run, &change));
+    }
+    change
+}
+
 /// Yields what a body said of a run: its messages as they stand in the values, unless the graph
 /// says itself how they are taken.
 fn said(about: &About, run: RunId, values: &Payload) -> Values {

@@ -4,6 +4,6 @@ mod fold;
 mod overlay;
 mod steps;
 
-pub(crate) use fold::{Fold, Values};
+pub(crate) use fold::{Fold, Values, change_said};
 pub(crate) use overlay::{bytes_of, keyed, merged_input};
 pub(crate) use steps::{Keep, START, Step, state_id};

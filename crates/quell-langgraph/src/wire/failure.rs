@@ -1,13 +1,15 @@
 //! [`error_object`]: the errors of bodies, their class, and the text that is shown.
 
+use quell_flow::ANSWER_IS_NO;
 use quell_http::Overdrawn;
 use serde_json::{Value, json};
 
 /// Reads the class and the text off the failure of a body.
 ///
 /// A body names a class by beginning with it: `ValueError: boom`. One that names none is an
-/// `Exception`, a panic is `Panic`, the end of the process that had it is `WorkerLost`; the frames
-/// that `?` adds on the way up are left out.
+/// `Exception`, a panic is `Panic`, the end of the process that had it is `WorkerLost`, the no to a
+/// step of a plan that asked for approval is a `RuntimeError`; the frames that `?` adds on the way
+/// up are left out.
 pub(crate) fn error_object(failure: &str, is_unmasked: bool) -> Value {
     let (class, text) = parts(failure);
     let is_shown = is_unmasked || SHOWN.contains(&class);
@@ -64,6 +66,9 @@ fn parts(failure: &str) -> (&str, &str) {
         // The engine's words for a run whose process has ended before it.
         return ("WorkerLost", text);
     }
+    if text.strip_suffix(ANSWER_IS_NO).is_some_and(|step| step.is_empty() || step.ends_with(": ")) {
+        return ("RuntimeError", ANSWER_IS_NO);
+    }
     match text.split_once(": ") {
         Some((class, text)) if is_class(class) => (class, text),
         _ => ("Exception", text),
@@ -108,6 +113,9 @@ mod tests {
             ("panicked: secret", true, "Panic", "secret"),
             ("DatabaseError: secret", false, "DatabaseError", MASK),
             ("worker lost: its process ended before the run did", false, "WorkerLost", MASK),
+            ("step `ok` failed: the answer is no", false, "RuntimeError", "the answer is no"),
+            ("secret: the answer is no", false, "RuntimeError", "the answer is no"),
+            ("not the answer is no", false, "Exception", MASK),
             ("disk is full", false, "Exception", MASK),
             ("disk: full", true, "Exception", "disk: full"),
             ("", false, "Exception", MASK),

@@ -92,7 +92,7 @@ impl Origin<'_> {
     /// Writes how a tool call ended as a message, and where it comes from.
     pub(crate) fn tool_end(self, call: &str, name: Option<&str>, outcome: &ToolOutcome) -> Payload {
         let mut room = usize::MAX;
-        self.whole(&self.tool_message(call, name, Some(outcome), &mut room))
+        self.whole(&self.tool_message(call, name, Some(outcome), (0, &mut room)))
     }
 
     /// Writes what was used as a piece of the message, and where it comes from.
@@ -131,7 +131,8 @@ impl Origin<'_> {
             all.push(with_calls(plain(&self.calls_id(), "ai", "", None), &calls));
             let mut room = TOOLS_BYTES_MAX;
             let end = |tool: &ToolNote| {
-                self.tool_message(&tool.call, Some(&tool.name), tool.outcome.as_ref(), &mut room)
+                let room = (tool.left_out, &mut room);
+                self.tool_message(&tool.call, Some(&tool.name), tool.outcome.as_ref(), room)
             };
             all.extend(parts.tools.iter().map(end));
         }
@@ -148,15 +149,17 @@ impl Origin<'_> {
         with_calls(message, &[])
     }
 
-    /// Writes what a tool call gave as a message, as far as there is room for it.
+    /// Writes what a tool call gave as a message, as far as there is room for it: so many bytes of
+    /// it are left out already.
     fn tool_message(
         self,
         call: &str,
         name: Option<&str>,
         outcome: Option<&ToolOutcome>,
-        room: &mut usize,
+        (left_out, room): (usize, &mut usize),
     ) -> Payload {
         let (status, content): (_, Cow<'_, str>) = match outcome {
+            Some(ToolOutcome::Result(None)) if left_out > 0 => ("success", cut("", left_out)),
             Some(ToolOutcome::Result(None)) => ("success", "".into()),
             Some(ToolOutcome::Result(Some(output))) => match output.as_text() {
                 Some(text) => ("success", text),
@@ -189,8 +192,13 @@ fn within<'a>(text: Cow<'a, str>, room: &mut usize) -> Cow<'a, str> {
     }
     let end = (0..=*room).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
     *room = 0;
-    let space = if end == 0 { "" } else { " " };
-    format!("{}{space}[{end} of {} bytes]", &text[..end], text.len()).into()
+    cut(&text[..end], text.len())
+}
+
+/// Says how much of something stands there.
+fn cut<'a>(kept: &str, bytes: usize) -> Cow<'a, str> {
+    let space = if kept.is_empty() { "" } else { " " };
+    format!("{kept}{space}[{} of {bytes} bytes]", kept.len()).into()
 }
 
 fn with_calls(message: Value, calls: &[Payload]) -> Payload {

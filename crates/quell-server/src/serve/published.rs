@@ -4,13 +4,14 @@
 //! Whoever asks an issuer has the lock of that issuer, and no other, for as long as that takes at
 //! most: others wait for the answer instead of asking as well.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::Request;
 use axum::response::Response;
+use futures::StreamExt as _;
 use futures::future::join_all;
+use futures::stream::FuturesUnordered;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::StatusCode;
 use hyper::body::Bytes;
@@ -27,7 +28,7 @@ use crate::remote::{Caller, Secrets, shown};
 /// The issuers that publish their keys at an address. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Published {
-    issuers: Arc<RwLock<Arc<[Issuer]>>>,
+    issuers: Arc<RwLock<Arc<[Arc<Issuer>]>>>,
     /// Lets so many requests wait at once for longer than most for keys which are not known.
     waiting: Arc<Semaphore>,
 }
@@ -36,8 +37,8 @@ pub(super) struct Published {
 struct Issuer {
     published: PublishedKeys,
     caller: Caller,
-    /// When it was last asked for a key that was not known.
-    looked: Mutex<Option<Instant>>,
+    /// When it was last asked for a key that was not known. Held while it is asked.
+    looked: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Published {
@@ -50,7 +51,7 @@ impl Published {
         let issuer = |published: PublishedKeys| {
             let is_tls = published.address.scheme_str() == Some("https");
             let caller = Caller::new(is_tls, WITHIN, Secrets::default())?;
-            Ok(Issuer { published, caller, looked: Mutex::default() })
+            Ok(Arc::new(Issuer { published, caller, looked: Arc::default() }))
         };
         let issuers = all.into_iter().map(issuer).collect::<Result<Arc<[_]>, String>>()?;
         let waiting = Arc::new(Semaphore::new(WAITING_MAX));
@@ -64,7 +65,7 @@ impl Published {
         drop(former);
     }
 
-    fn now(&self) -> Arc<[Issuer]> {
+    fn now(&self) -> Arc<[Arc<Issuer>]> {
         Arc::clone(&self.issuers.read())
     }
 
@@ -87,7 +88,7 @@ impl Published {
     pub(super) async fn read_known(&self, known: &[PublishedKeys]) {
         let issuers = self.now();
         let known = issuers.iter().filter(|it| it.is_among(known));
-        join_all(known.map(Issuer::read)).await;
+        join_all(known.map(|it| it.read())).await;
     }
 
     /// Asks those that are not among `known`.
@@ -98,7 +99,7 @@ impl Published {
     pub(super) async fn read_new(&self, known: &[PublishedKeys]) -> Result<(), Vec<String>> {
         let issuers = self.now();
         let new = issuers.iter().filter(|it| !it.is_among(known));
-        let told = join_all(new.map(Issuer::first_read)).await;
+        let told = join_all(new.map(|it| it.first_read())).await;
         let faults: Vec<String> = told.into_iter().filter_map(Result::err).collect();
         if faults.is_empty() { Ok(()) } else { Err(faults) }
     }
@@ -112,28 +113,37 @@ impl Published {
     }
 
     /// Asks those who may have published a key since they were asked: each once in a while, however
-    /// many tokens name keys that are not known. An issuer answers soon; for one that does not few
-    /// wait on: who they are nobody knows yet, and each holds a connection.
-    async fn look(&self) {
+    /// many tokens name keys that are not known. Whoever asks waits until its key is known, or all
+    /// have answered. An issuer answers soon; for one that does not few wait on: who they are
+    /// nobody knows yet, and each holds a connection.
+    async fn look(&self, is_known: impl Fn() -> bool) {
         let issuers = self.now();
-        let mut looks = pin!(join_all(issuers.iter().map(Issuer::look)));
-        if timeout(SOON, looks.as_mut()).await.is_ok() {
+        let mut looks: FuturesUnordered<_> = issuers.iter().map(Issuer::look).collect();
+        let mut until_known = async || while !is_known() && looks.next().await.is_some() {};
+        if timeout(SOON, until_known()).await.is_ok() {
             return;
         }
         if let Ok(_waits) = self.waiting.try_acquire() {
-            looks.await;
+            until_known().await;
         }
     }
 }
 
 impl Issuer {
-    async fn look(&self) {
-        let mut looked = self.looked.lock().await;
-        if looked.is_some_and(|at| at.elapsed() < PAUSE) {
-            return;
+    /// Waits for the answer of the issuer, which is asked if that was not done just now: to the
+    /// end, whoever goes on without it.
+    async fn look(self: &Arc<Self>) {
+        if let Ok(mut looked) = Arc::clone(&self.looked).try_lock_owned()
+            && looked.is_none_or(|at| at.elapsed() >= PAUSE)
+        {
+            *looked = Some(Instant::now());
+            let issuer = Arc::clone(self);
+            drop(tokio::spawn(async move {
+                issuer.read().await;
+                drop(looked);
+            }));
         }
-        *looked = Some(Instant::now());
-        self.read().await;
+        drop(self.looked.lock().await);
     }
 
     fn is_among(&self, known: &[PublishedKeys]) -> bool {
@@ -210,9 +220,11 @@ pub(super) async fn layer<F>(
 where
     F: Future<Output = Response>,
 {
-    if it.access.names_unknown_key(request.headers()) {
+    let headers = request.headers();
+    if it.access.names_unknown_key(headers) {
         // On the heap: hardly any request has it asked.
-        Box::pin(it.published.look()).await;
+        let is_known = || !it.access.names_unknown_key(headers);
+        Box::pin(it.published.look(is_known)).await;
     }
     next(request).await
 }
@@ -235,6 +247,9 @@ const PAUSE: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 
     use super::*;
@@ -247,11 +262,46 @@ mod tests {
         let published = published.unwrap();
         let begun = Instant::now();
         let times = join_all((0..WAITING_MAX + 9).map(async |_| {
-            published.look().await;
+            published.look(|| false).await;
             begun.elapsed()
         }));
         let times = times.await;
         let soon = times.iter().filter(|time| **time < SOON * 2).count();
         assert_eq!((soon, times.len()), (9, WAITING_MAX + 9), "{times:?}");
+    }
+
+    /// Two of one issuer that is slow, and one that another one answers at once.
+    #[tokio::test]
+    async fn nobody_waits_for_an_issuer_when_the_key_is_known_and_each_is_asked_to_the_end() {
+        let [slow, quick] = [
+            TcpListener::bind("127.0.0.1:0").await.unwrap(),
+            TcpListener::bind("127.0.0.1:0").await.unwrap(),
+        ];
+        let of = |listener: &TcpListener| PublishedKeys {
+            address: format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap(),
+            keys: KeySet::new(),
+        };
+        let published = Published::of(vec![of(&slow), of(&quick)]).unwrap();
+        let answered = AtomicBool::new(false);
+        let answers = async {
+            let (mut quickly, _) = quick.accept().await.unwrap();
+            quickly
+                .write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
+                .await
+                .unwrap();
+            answered.store(true, SeqCst);
+            let (mut slowly, _) = slow.accept().await.unwrap();
+            let mut asked = Vec::new();
+            // It is asked until it has had its time, and nobody waits any more.
+            let read = timeout(WITHIN * 2, slowly.read_to_end(&mut asked)).await;
+            assert!(read.is_ok() && asked.starts_with(b"GET / "), "{read:?}");
+        };
+        let begun = Instant::now();
+        let asks = async {
+            published.look(|| answered.load(SeqCst)).await;
+            begun.elapsed()
+        };
+        let (took, ()) = tokio::join!(asks, answers);
+        assert!(took < SOON && begun.elapsed() > SOON * 3, "{took:?}");
     }
 }

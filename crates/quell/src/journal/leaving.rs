@@ -22,13 +22,13 @@ use crate::sync::RandomState;
 pub(crate) struct Leaving(Arc<HashMap<RunId, Count, RandomState>>);
 
 /// What takes a root out of the store.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Count {
     /// All of it.
     all: usize,
-    /// The root that the last one of these forgets which the store has; the others may be of
-    /// refused ones.
-    forgets: Option<RunMeant>,
+    /// The roots that these forget which the store has, mostly one, until all of them have left;
+    /// the others are of refused ones.
+    forgets: Vec<RunMeant>,
 }
 
 impl Leaving {
@@ -41,9 +41,9 @@ impl Leaving {
         is_own: impl FnOnce(u32) -> bool,
         is_alone: bool,
     ) -> bool {
-        let forgets = |it: RunMeant| is_alone || it == RunMeant::from(record);
+        let forgets = |it: &RunMeant| is_alone || *it == RunMeant::from(record);
         let is_of =
-            |count: &Count| count.forgets.is_some_and(forgets) || is_own(record.epoch.boot());
+            |count: &Count| count.forgets.iter().any(forgets) || is_own(record.epoch.boot());
         self.0.get(&record.accepted.root).is_some_and(is_of)
     }
 
@@ -56,7 +56,7 @@ impl Leaving {
     pub(super) fn add(&mut self, root: RunId, forgets: Option<RunMeant>) {
         let count = Arc::make_mut(&mut self.0).entry(root).or_default();
         count.all += 1;
-        count.forgets = forgets.or(count.forgets);
+        count.forgets.extend(forgets);
     }
 
     /// Counts out one of those that were added.
@@ -101,6 +101,8 @@ mod tests {
             let mut leaving = Leaving::default();
             leaving.add(root, forgets);
             leaving.add(root, None);
+            // A further one of its id is forgotten before the first has left.
+            leaving.add(root, forgets.map(|_| later));
             let told =
                 |boot| [&record, &below].map(|it| leaving.hides(it, |of| of == boot, is_alone));
             assert_eq!(told(2), hides, "{forgets:?} {is_alone}");
