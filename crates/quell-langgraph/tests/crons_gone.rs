@@ -202,3 +202,45 @@ async fn a_cron_whose_runs_are_refused_by_now_can_be_switched_off() {
     let refused = now.send(Method::PATCH, &path, r#"{"input":{}}"#).await;
     assert_eq!(refused.status, 422, "{refused:?}");
 }
+
+/// Its graph has left the configuration, and it is larger and due more often than may be by now.
+#[tokio::test]
+async fn a_cron_that_could_not_be_made_by_now_can_be_switched_off() {
+    let store = Arc::new(MemoryStore::new());
+    let of = |options: Options| {
+        let config = EngineConfig::new().store(Arc::clone(&store) as Arc<dyn Store>);
+        Server::with(config, options, Access::open())
+    };
+    let mut before = options();
+    (before.cron_bytes_max, before.cron_interval_min) = (1_000, secs(1));
+    let before = of(before);
+    let body = json!({ "assistant_id": "echo", "schedule": "* * * * *",
+        "input": { "text": "x".repeat(500) } });
+    let (path, _) = made(&before, CRONS, body).await;
+    before.service.engine().shutdown(Shutdown::default()).await;
+    let mut now = Options::default();
+    (now.cron_bytes_max, now.cron_interval_min) = (100, secs(3_600));
+    let now = of(now);
+    patch(&now, &path, json!({ "enabled": false })).await;
+    assert_eq!(found(&now, json!({})).await[0]["enabled"], false);
+    for (more, status) in [
+        (json!({ "schedule": "* * * * *" }), 422),
+        (json!({ "metadata": { "a": "x".repeat(500) } }), 413),
+    ] {
+        let refused = now.send(Method::PATCH, &path, &more.to_string()).await;
+        assert_eq!(refused.status, status, "{refused:?}");
+    }
+    now.service.engine().shutdown(Shutdown::default()).await;
+    let serving = |id: &str| {
+        let config = EngineConfig::new().store(Arc::clone(&store) as Arc<dyn Store>);
+        let graph = Component::agent(id, async |_ctx, input: Payload| Ok(input));
+        Server::serving_with(config, [graph])
+    };
+    let with = serving("g");
+    let (path, _) = made(&with, CRONS, rarely(&json!("g"))).await;
+    with.service.engine().shutdown(Shutdown::default()).await;
+    let without = serving("other");
+    assert_eq!(patch(&without, &path, json!({ "enabled": false })).await["enabled"], false);
+    let refused = without.send(Method::PATCH, &path, r#"{"input":{}}"#).await;
+    assert_eq!(refused.status, 404, "{refused:?}");
+}

@@ -62,6 +62,34 @@ async fn a_search_of_one_node_finds_the_threads_of_all() {
     assert_eq!(row(&a, copy).await["values"]["log"], json!(["echo:hi", "echo:ho"]));
 }
 
+/// The node that has it takes it for one that was rolled back, which it shows for a minute.
+#[tokio::test]
+async fn a_repeat_is_not_answered_with_a_run_that_another_node_has_deleted() {
+    let (a, b) = two();
+    for of_thread in [false, true] {
+        let thread = made(&a, json!({})).await;
+        let (path, keyed) = (format!("/threads/{thread}"), a.saying("idempotency-key", &thread));
+        let input = json!({ "ms": 60_000, "chunk_ms": 5, "tag": thread });
+        let (runs, body) =
+            (format!("{path}/runs"), json!({ "assistant_id": "slow", "input": input }));
+        let run = keyed.post(&runs, &body).await;
+        let run = format!("{runs}/{}", run.json()["run_id"].as_str().unwrap());
+        a.until_ticking(&thread).await;
+        let deleted = if of_thread { &path } else { &run };
+        assert_eq!(delete(&b, deleted).await.status, 204);
+        a.assert_stopped(&thread).await;
+        if of_thread {
+            assert_eq!(b.post("/threads", &json!({ "thread_id": thread })).await.status, 200);
+        }
+        for server in [&a, &b] {
+            let keyed = server.saying("idempotency-key", &thread);
+            let repeat = keyed.post(&runs, &body).await;
+            assert_eq!(repeat.status, 404, "{of_thread} {repeat:?}");
+            assert_eq!(server.get(&run).await.status, 404);
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_thread_that_one_node_deletes_stops_on_every_node_and_is_gone_from_all() {
     let (a, b) = two();

@@ -168,9 +168,8 @@ impl App {
         // A graph is found by its id alone: the first of two of one id is it.
         graphs.sort_by(|one, other| one.id().cmp(other.id()));
         graphs.dedup_by(|one, other| one.id() == other.id());
-        let assistant = |graph: &&Arc<Component>| {
-            (system_assistant(graph.id()), Assistant::of_system(graph, self.since()))
-        };
+        let assistant =
+            |graph: &&Arc<Component>| (system_assistant(graph.id()), Assistant::of_system(graph));
         graphs.iter().map(assistant).collect()
     }
 

@@ -149,7 +149,7 @@ impl App {
 }
 
 /// Tells whether a refusal says that this node has no such graph.
-fn is_not_here(refusal: &Refusal) -> bool {
+pub(super) fn is_not_here(refusal: &Refusal) -> bool {
     [StatusCode::NOT_FOUND, StatusCode::UNPROCESSABLE_ENTITY].contains(&refusal.status)
 }
 

@@ -13,6 +13,7 @@ use crate::app::App;
 use crate::app::app::to_the_end;
 use crate::app::assistants::in_use;
 use crate::app::checks::{check_asked, check_goto};
+use crate::app::cron_runs::is_not_here;
 use crate::app::crons_known::{Known, Of};
 use crate::app::find::owns;
 use crate::app::kept::{Kept, Kind, TRIES};
@@ -152,17 +153,22 @@ impl App {
         body: &Keys,
     ) -> Result<FoundCron, Refusal> {
         let (_, found) = self.known_cron(view, id).await.map_err(|refusal| unknown(refusal, id))?;
-        // Whoever changes what it runs may run it.
-        let (graph, _) = self.graph_of_run(view, found.cron.names_assistant()).await?;
+        // Whoever changes what it runs may run it. One whose graph is gone can be switched off.
+        let graph = match self.graph_of_run(view, found.cron.names_assistant()).await {
+            Ok((graph, _)) => Some(graph),
+            Err(refusal) if is_not_here(&refusal) && !Cron::changes_runs(body) => None,
+            Err(refusal) => return Err(refusal),
+        };
         let turn = self.crons_known().turns.turn(id).await;
         let (app, view, body) = (self.clone(), view.clone(), body.clone());
-        to_the_end(async move { app.change_in_turn(&view, (id, &graph), &body, turn).await }).await
+        let change = async move { app.change_in_turn(&view, (id, graph), &body, turn).await };
+        to_the_end(change).await
     }
 
     async fn change_in_turn(
         &self,
         view: &View,
-        (id, graph): (Uuid, &Arc<Component>),
+        (id, graph): (Uuid, Option<Arc<Component>>),
         body: &Keys,
         _turn: Turn,
     ) -> Result<FoundCron, Refusal> {
@@ -170,8 +176,11 @@ impl App {
             let (before, mut found) =
                 self.known_cron(view, id).await.map_err(|refusal| unknown(refusal, id))?;
             found.cron.change(body, id, self.cron_pause())?;
-            self.check_bytes(&found.cron)?;
-            if Cron::changes_runs(body) {
+            // One that is too large by now can be switched off.
+            if body.keys().any(|key| key != "enabled") {
+                self.check_bytes(&found.cron)?;
+            }
+            if let Some(graph) = graph.as_ref().filter(|_| Cron::changes_runs(body)) {
                 self.check_runs(graph, id, &found.cron).await?;
             }
             let after = before.changed(written(&found.cron));

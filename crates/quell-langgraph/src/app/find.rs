@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use quell::{Payload, RunId, RunRef};
+use quell::{Payload, RunId, RunRef, RunRow};
 use quell_flow::{Component, ComponentKind};
 use quell_http::{SESSION, View, same_id, whole_millis};
 use uuid::Uuid;
@@ -14,7 +14,7 @@ use crate::app::delete::is_taken_back;
 use crate::app::stored::is_deleted_at_end;
 use crate::threads::{Final, Thread, Tracked};
 use crate::wire::refusal::{Refusal, quoted};
-use crate::wire::rows::{run_object, system_assistant};
+use crate::wire::rows::{as_made, run_object, system_assistant};
 
 /// A run that the engine has and that a caller may see.
 #[derive(Clone, Debug)]
@@ -162,8 +162,16 @@ impl Found {
 
 /// Writes the keys of the run object that a list shows.
 pub(crate) fn in_list(view: &View, found: &Found, is_shown: impl Fn(&str) -> bool) -> Payload {
-    let row = found.run.row();
-    let state = view.state_in_list(&(&found.run).into(), &row);
+    written(view, found, found.run.row(), is_shown)
+}
+
+/// As [`in_list`], of a run that the caller has just made.
+pub(crate) fn made_in_list(view: &View, found: &Found, is_shown: impl Fn(&str) -> bool) -> Payload {
+    written(view, found, as_made(found.run.row()), is_shown)
+}
+
+fn written(view: &View, found: &Found, row: RunRow, is_shown: impl Fn(&str) -> bool) -> Payload {
+    let state = view.state_in_list(&(&found.run).into(), &found.run.row());
     run_object(&found.tracked.about, &row, &state, is_shown)
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use quell::{RunContext, RunId, RunRef, RunStatus, Stopped};
+use quell::{RunContext, RunRef, RunStatus, Stopped};
 use quell_flow::Component;
 use quell_http::RunView;
 use tokio::time::{sleep, timeout};
@@ -50,7 +50,7 @@ impl App {
             }
         }
         let ground = thread.starts(self.engine(), &tracked, run);
-        until_behind(ground.last, run.id()).await;
+        self.until_behind(ground.last, run.id()).await;
         self.keep_in(thread, ctx, &ground, tracked.needs_next());
         if stopped.is_none() {
             stopped = ctx.run_until_stopped(tracked.until_made()).await.err();
@@ -152,7 +152,8 @@ impl App {
                 if app.is_read_again(&thread) {
                     let _ = Box::pin(app.look_elsewhere(&app.all(), &thread)).await;
                 }
-                until_behind(thread.ground(app.engine()).last, ctx.run().id()).await;
+                let last = thread.ground(app.engine()).last;
+                app.until_behind(last, ctx.run().id()).await;
                 Ok(())
             }
         }))
@@ -196,19 +197,6 @@ async fn until_replaced_ended(ctx: &RunContext) -> Result<(), Stopped> {
     Ok(())
 }
 
-/// Waits until a run ends behind another one: or it might do so in the same millisecond, and stand
-/// before that one ever after.
-pub(super) async fn until_behind(last: Option<Mark>, run: RunId) {
-    let left = last.map_or(Duration::ZERO, |last| last.until_behind(run));
-    if !left.is_zero() {
-        sleep(left.min(BEHIND_WAIT)).await;
-    }
-}
-
-/// How long a run waits at most until it ends behind the one on which it starts: a millisecond, but
-/// for clocks of hosts that differ.
-const BEHIND_WAIT: Duration = Duration::from_secs(1);
-
 /// How long a run that is stopped as it starts looks still for what it has started on.
 const KNOWN_WITHIN: Duration = Duration::from_millis(500);
 
@@ -222,7 +210,7 @@ pub(super) const LOOK_PAUSE: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use quell::{
-        Engine, EngineConfig, Limits, OnBusy, Payload, RunKind, RunLimits, RunSpec, Scope,
+        Engine, EngineConfig, Limits, OnBusy, Payload, RunId, RunKind, RunLimits, RunSpec, Scope,
     };
     use quell_flow::Catalog;
     use quell_http::{SESSION, Service, Start};
@@ -231,46 +219,12 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::app::behind::tests::behind_another;
     use crate::app::gone::tests::two;
     use crate::options::Options;
-    use crate::threads::{Left, within};
-    use crate::values::Fold;
+    use crate::threads::within;
     use crate::wire::asked::{Asked, row_in_thread, write_base, write_behind};
     use crate::wire::exact::{Keys, written};
-
-    /// Makes a thread in which a run has ended by the clock of another host, and an id that was
-    /// made before that run was.
-    async fn behind_another() -> (App, Arc<Thread>, RunId, Mark) {
-        let app = App::new(Service::new(Engine::new(), Catalog::new()), Options::default());
-        let id = Uuid::now_v7();
-        let thread = Arc::new(Thread::new(id, None, &Keys::new(), false));
-        let late = RunId::from_uuid(Uuid::now_v7());
-        let before = app.engine().submit(RunSpec::agent("r"), async |_ctx| Ok(())).unwrap();
-        let before = before.into_ref();
-        before.quiescent().await;
-        let tracked = Arc::new(Tracked::of(&(&before).into(), within(id)));
-        let mut row = before.row();
-        row.ended_at = row.ended_at.map(|at| at + Duration::from_millis(200));
-        let mark = Mark::of(&row);
-        assert!(thread.take_left(app.engine(), &Left { tracked, row, fold: Fold::default() }, 0));
-        (app, thread, late, mark)
-    }
-
-    #[tokio::test]
-    async fn a_run_ends_behind_the_one_on_which_it_has_started_whatever_its_id_is() {
-        let (app, known, late, mark) = behind_another().await;
-        let id = known.id;
-        let (there, on) = (app.clone(), known);
-        let body = async move |ctx: RunContext| {
-            let tracked = Tracked::of(&ctx.run().into(), within(id));
-            assert!(on.add(&Arc::new(tracked)));
-            assert_eq!(there.left_to(&on, &ctx).await?.last, Some(mark));
-            Ok(())
-        };
-        let late = app.engine().submit(RunSpec::agent("r").id(late), body).unwrap().into_ref();
-        late.quiescent().await;
-        assert!(Mark::of(&late.row()) > mark);
-    }
 
     #[tokio::test]
     async fn what_a_run_was_made_on_does_not_count_if_it_cannot_keep_on_what_it_starts() {
@@ -385,7 +339,7 @@ mod tests {
 
     #[tokio::test]
     async fn so_does_one_of_a_fork() {
-        let (app, thread, _, mark) = behind_another().await;
+        let (app, thread, _, mark) = behind_another(Duration::from_millis(200)).await;
         let graph = Arc::new(Component::agent("r", async |_ctx, input: Payload| Ok(input)));
         let graph = app.in_turn(&graph, &thread);
         let run = graph.start(app.engine(), graph.spec(), "hi".into()).unwrap().into_ref();

@@ -15,7 +15,8 @@ use quell_http::{
 };
 
 use crate::app::{
-    App, CreateRequest, Created, Found, check_asked, check_goto, in_list, once, to_the_end,
+    App, CreateRequest, Created, Found, check_asked, check_goto, in_list, made_in_list, once,
+    to_the_end,
 };
 use crate::routes::body::{Read, read_list};
 use crate::routes::caller::Writer;
@@ -228,7 +229,8 @@ fn whole(view: &View, created: &Created) -> Payload {
 
 fn shown(view: &View, created: &Created, is_shown: impl Fn(&str) -> bool) -> Payload {
     match created {
-        Created::Here(found) | Created::Again(found) => in_list(view, found, is_shown),
+        Created::Here(found) => made_in_list(view, found, is_shown),
+        Created::Again(found) => in_list(view, found, is_shown),
         Created::There(stored) => stored.in_list(view, is_shown),
     }
 }

@@ -19,7 +19,9 @@ use quell_http::{
 };
 use uuid::Uuid;
 
-use crate::app::{App, CreateRequest, Created, Found, Located, Resumed, StoredRun, in_list};
+use crate::app::{
+    App, CreateRequest, Created, Found, Located, Resumed, StoredRun, in_list, made_in_list,
+};
 use crate::routes::body::read_json;
 use crate::routes::caller::Writer;
 use crate::routes::path::Scope;
@@ -30,7 +32,7 @@ use crate::wire::create::Create;
 use crate::wire::failure;
 use crate::wire::modes::Modes;
 use crate::wire::refusal::Refusal;
-use crate::wire::rows::{LARGE_KEYS, run_object};
+use crate::wire::rows::{LARGE_KEYS, as_made, run_object};
 
 /// The form of the answer to a request to make a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,15 +116,20 @@ async fn make(
 impl Made {
     async fn start(self, app: &App) -> Result<Response, Refusal> {
         let location = if self.is_stateless { self.bare() } else { self.full() };
-        let Self { view, created, .. } = self;
+        let Self { view, created, from, .. } = self;
         let is_repeat = !matches!(created, Created::Here(_));
+        // One that goes on with an answer is shown as it is.
+        let is_new = !is_repeat && from == From::Start;
         let mut response = match created {
             Created::Here(found) | Created::Again(found) => {
-                let all = object(app, &view, (&found.run).into(), &found.tracked).await;
+                let all = object_as(app, &view, (&found.run).into(), &found.tracked, is_new).await;
                 // The run is made, so the answer is never a refusal: that would mean that nothing
                 // started.
-                let small = |_| json(&in_list(&view, &found, |key| !LARGE_KEYS.contains(&key)));
-                let answer = all.unwrap_or_else(small);
+                let is_small = |key: &str| !LARGE_KEYS.contains(&key);
+                let answer = all.unwrap_or_else(|_| match is_new {
+                    true => json(&made_in_list(&view, &found, is_small)),
+                    false => json(&in_list(&view, &found, is_small)),
+                });
                 match app.heard(&found.run).await {
                     Err(refusal) if is_repeat => return Err(refusal),
                     _ => answer,
@@ -201,10 +208,23 @@ pub(super) async fn object(
     run: RunView,
     tracked: &Arc<Tracked>,
 ) -> Result<Response, Refusal> {
+    object_as(app, view, run, tracked, false).await
+}
+
+/// As [`object`], of a run that was just made as it was then.
+async fn object_as(
+    app: &App,
+    view: &View,
+    run: RunView,
+    tracked: &Arc<Tracked>,
+    is_new: bool,
+) -> Result<Response, Refusal> {
     let here = run.live().cloned();
     let (reading, tracked) = (view.read(run).await?, Arc::clone(tracked));
     let answer = rendered(view, tracked.weight, move || {
-        run_object(&tracked.about, reading.report().own_row(), &reading.state(), |_| true)
+        let now = reading.report().own_row();
+        let made = is_new.then(|| as_made(now.clone()));
+        run_object(&tracked.about, made.as_ref().unwrap_or(now), &reading.state(), |_| true)
     })
     .await?;
     if let Some(run) = here {

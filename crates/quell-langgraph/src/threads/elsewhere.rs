@@ -53,12 +53,14 @@ impl Mark {
         self.1
     }
 
+    /// Yields the first time at which a run of this id would stand behind this one.
+    pub(crate) fn behind(self, run: RunId) -> SystemTime {
+        if run > self.1 { self.0 } else { self.0 + Duration::from_millis(1) }
+    }
+
     /// Yields the time after which a run of this id that has not ended stands behind this one.
     pub(crate) fn until_behind(self, run: RunId) -> Duration {
-        let now = SystemTime::now();
-        let is_behind = Self::new(now, run) > self;
-        let behind = (self.0 + Duration::from_millis(1)).duration_since(now).unwrap_or_default();
-        if is_behind { Duration::ZERO } else { behind }
+        self.behind(run).duration_since(SystemTime::now()).unwrap_or_default()
     }
 
     /// Makes that of a run that has ended.

@@ -113,8 +113,9 @@ impl Assistant {
         Self { version: FORM, created_us: us, updated_us: us, latest: 1, last: 1, versions }
     }
 
-    /// Makes the one system assistant of a graph.
-    pub(crate) fn of_system(graph: &Component, since: SystemTime) -> Self {
+    /// Makes the one system assistant of a graph. Nobody knows since when that is served: on every
+    /// node, and after a restart, it has the same time, so that lists have one order.
+    pub(crate) fn of_system(graph: &Component) -> Self {
         let said = Said {
             graph: None,
             config: None,
@@ -123,7 +124,7 @@ impl Assistant {
             name: Some(graph.id().to_owned()),
             description: graph.description().map(str::to_owned),
         };
-        Self::new(graph.id(), &said, since)
+        Self::new(graph.id(), &said, UNIX_EPOCH)
     }
 
     /// Reads what is kept of one; none of a later form.

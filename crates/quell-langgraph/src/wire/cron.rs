@@ -151,7 +151,10 @@ impl Cron {
         self.create(id, now)?;
         self.next_us = None;
         let schedule = Schedule::read(&self.schedule, self.timezone.as_deref(), now)?;
-        schedule.check_pause(now, pause)?;
+        // One that is more frequent than may be by now can be switched off.
+        if ["schedule", "timezone"].iter().any(|key| body.contains_key(*key)) {
+            schedule.check_pause(now, pause)?;
+        }
         self.next_us = self.within(schedule.after(now)?);
         Ok(())
     }

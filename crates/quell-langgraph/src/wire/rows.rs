@@ -100,6 +100,15 @@ pub(crate) fn run_object(
     with_all(object, spelt)
 }
 
+/// Yields the row of a run as it was when it was made: who makes one is told that, however fast it
+/// is, and has in `quell` what has become of it since.
+pub(crate) fn as_made(row: RunRow) -> RunRow {
+    let mut made = row;
+    made.status = RunStatus::Queued;
+    (made.started_at, made.stopped_at, made.ended_at, made.cause) = (None, None, None, None);
+    made
+}
+
 /// The keys of a run object.
 pub(crate) const RUN_KEYS: [&str; 12] = [
     "run_id",

@@ -26,6 +26,7 @@ pub(crate) mod shutdown;
 pub(crate) mod standing;
 pub(crate) mod stops;
 mod stored;
+mod times;
 mod writes;
 
 pub use engine::Engine;

@@ -14,7 +14,7 @@ use quell_core::{Abandoned, RunId, Work};
 use crate::engine::Engine;
 use crate::node::{Node, State, flags};
 use crate::run::RunRef;
-use crate::time::clock::Ticks;
+use crate::time::ticks::Ticks;
 
 /// How a stop stands that is under way: what it has reached, what it waits for, and for how long at
 /// most. Each list has at most 100 names.

@@ -9,7 +9,7 @@ use quell_core::{Annotations, Payload, RunEvent, RunId};
 
 use crate::journal::{Doubted, Journal};
 use crate::sync::waiters::Wakers;
-use crate::time::clock::Ticks;
+use crate::time::ticks::Ticks;
 
 /// One thing that is to be stored; `R` is what a run is.
 #[derive(Debug)]

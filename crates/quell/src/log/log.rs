@@ -252,13 +252,13 @@ impl Log {
         &self,
         held: &mut Held,
         sinks: Sinks<'_>,
-        (run, read): (&RunId, Instant),
+        (run, mut read): (&RunId, Instant),
         bytes: usize,
         make: impl FnOnce() -> EventKind,
         wakers: &mut Wakers,
     ) {
         if read >= held.compare_at {
-            held.compare_at = sinks.clock.compare_if_due(read);
+            (read, held.compare_at) = sinks.clock.compare_if_due(read);
         }
         let at = held.time(read);
         let is_over = if self.attempt.is_some() || sinks.events.has_readers() {

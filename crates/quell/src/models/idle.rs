@@ -5,8 +5,8 @@ use loom::thread;
 use quell_core::RunId;
 
 use super::{Arc, EVERY, explore};
-use crate::time::clock::Ticks;
 use crate::time::idle::IdleWatch;
+use crate::time::ticks::Ticks;
 
 #[test]
 fn i11_of_signs_at_once_the_later_one_counts_and_one_that_left_shows_none() {

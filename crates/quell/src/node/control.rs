@@ -26,7 +26,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use crate::node::Node;
 use crate::sync::Mutex;
 use crate::sync::thread;
-use crate::time::clock::Ticks;
+use crate::time::ticks::Ticks;
 use crate::time::timers::{TimerKey, Timers};
 
 /// The queue of timers and the tokens from outside.

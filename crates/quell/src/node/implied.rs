@@ -19,7 +19,7 @@ use quell_core::{Cause, EventKind};
 use crate::log::{Entry, Log, Sinks, bytes_of};
 use crate::node::{Node, RareState, State, flags};
 use crate::sync::waiters::Wakers;
-use crate::time::clock::Ticks;
+use crate::time::ticks::Ticks;
 use crate::time::times::Times;
 
 impl Node {

@@ -9,7 +9,7 @@ use quell_core::{Annotations, Counts, RunEvent, RunId, RunReport, RunStatus, lim
 use crate::gate::{Lane, OnBusy};
 use crate::journal::{self, Entry, Journal};
 use crate::node::{Node, flags, report};
-use crate::time::clock::Ticks;
+use crate::time::ticks::Ticks;
 
 /// Makes the record of an entry, and that which is in the same append, if there is one.
 pub(super) fn of(entry: &Entry<Node>, journal: &Journal<Node>) -> (Record, Option<Record>) {

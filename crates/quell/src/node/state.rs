@@ -25,8 +25,8 @@ use crate::node::outputs::SummarySets;
 use crate::node::pausing::Pausing;
 use crate::sync::waiters::Waiters;
 use crate::tables::reservations::Remembered;
-use crate::time::clock::Ticks;
 use crate::time::idle::IdleWatch;
+use crate::time::ticks::Ticks;
 use crate::time::timers::TimerKey;
 use crate::time::times::Times;
 

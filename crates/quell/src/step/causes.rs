@@ -7,7 +7,7 @@ use quell_core::{Cause, CauseKind, limits};
 
 use crate::node::{Node, State};
 use crate::step::StopOrigin;
-use crate::time::clock::Ticks;
+use crate::time::ticks::Ticks;
 
 impl Node {
     /// Makes the cause of a stop that was asked for.

@@ -4,7 +4,7 @@
 use quell_core::{CauseKind, RunStatus};
 
 use crate::node::{Node, State};
-use crate::time::clock::Ticks;
+use crate::time::ticks::Ticks;
 
 impl Node {
     /// Counts how long a root has waited for its first start. How long a child waits for a worker

@@ -27,7 +27,8 @@ use crate::sync::waiters::{Key, Offer, Waiters, Wakers};
 use crate::sync::{AtomicU64, DashMap, MapEntry, Mutex, Ordering};
 use crate::tables::ids::{IdHash, Ids};
 use crate::tables::reservations::{Remembered, Reservations};
-use crate::time::clock::{Clock, Ticks};
+use crate::time::clock::Clock;
+use crate::time::ticks::Ticks;
 
 /// The runs of an engine by id; `R` is what a run is.
 #[derive(Debug)]

@@ -1,9 +1,8 @@
 //! [`Clock`] is the one clock of an engine.
 
-use std::collections::VecDeque;
-use std::num::NonZeroU64;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::ticks::Ticks;
 use crate::sync::{self, AtomicBool, AtomicU64, Mutex, Ordering};
 
 /// Yields monotonic instants and the wall time that belongs to each.
@@ -12,6 +11,15 @@ use crate::sync::{self, AtomicBool, AtomicU64, Mutex, Ordering};
 /// something happens, now and then. Where the two have come apart, because the machine was
 /// suspended or the clock was set, times follow the wall clock from there on. They never
 /// run backwards: a clock that is set back lets them stand still until it is there again.
+///
+/// The wall time of an instant never changes: runs of one id are told apart by when they were
+/// accepted, as the store has it, and states of a thread are in the order in which runs ended. So
+/// no jump is forgotten, and one counts from behind the last instant that anybody may have asked
+/// for. Whoever asks has read the monotonic clock before, and
+///
+/// - either sees `has_jumped` unset: then it is set, and the clock read, after that;
+/// - or has the lock before the jump is found: the clock is read under it;
+/// - or has it later, and sees the jump.
 ///
 /// It is tokio's clock: a test that pauses it pauses the engine, and nothing is compared.
 ///
@@ -26,25 +34,16 @@ pub(crate) struct Clock {
     wall_nanos: u64,
     /// When the clocks are compared next, in ticks.
     compare_at: AtomicU64,
-    /// Whether they have ever come apart.
+    /// Whether they may ever have come apart.
     has_jumped: AtomicBool,
-    /// Where the two came apart since.
-    jumps: Mutex<Jumps>,
-}
-
-/// Where the wall clock went another way than the monotonic one.
-#[derive(Debug)]
-struct Jumps {
-    /// The start, or the last one that is no longer in the list.
-    first: Jump,
-    /// Those after it, the oldest first; at most [`JUMPS_MAX`].
-    later: VecDeque<Jump>,
+    /// Where the two came apart since, the oldest first; at most [`JUMPS_MAX`].
+    jumps: Mutex<Vec<Jump>>,
 }
 
 /// From here on the wall clock goes another way.
 #[derive(Clone, Copy, Debug)]
 struct Jump {
-    /// When it was found.
+    /// From when on it counts.
     from: Ticks,
     /// What the wall clock says there.
     wall: SystemTime,
@@ -60,10 +59,8 @@ impl Clock {
     fn start_at(start: Instant, wall: SystemTime) -> Self {
         let since = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let wall_nanos = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
-        let first = Jump { from: Ticks(NonZeroU64::MIN), wall, floor: wall };
-        let jumps = Mutex::new(Jumps { first, later: VecDeque::new() });
         let (compare_at, has_jumped) = (AtomicU64::new(COMPARE_EVERY), AtomicBool::new(false));
-        Self { start, wall, wall_nanos, compare_at, has_jumped, jumps }
+        Self { start, wall, wall_nanos, compare_at, has_jumped, jumps: Mutex::new(Vec::new()) }
     }
 
     /// Yields the instant before which there is none.
@@ -77,21 +74,23 @@ impl Clock {
     }
 
     /// Yields when something happens, for which the clock was read just now. The clocks are
-    /// compared if it is time.
+    /// compared if it is time: what happens after a suspend has its time by that.
     pub(crate) fn stamp(&self, now: Instant) -> Ticks {
         let ticks = self.ticks(now);
         if !IS_MODELLED && ticks.get() >= self.compare_at.load(Ordering::Relaxed) {
-            self.compare(now);
+            return self.compare(ticks).unwrap_or(ticks);
         }
         ticks
     }
 
-    /// As [`Clock::stamp`], for a caller that needs no ticks: yields the instant before which there
-    /// is no need to ask again.
+    /// As [`Clock::stamp`], for a caller that needs no ticks: yields also the instant before which
+    /// there is no need to ask again.
     #[cold]
-    pub(crate) fn compare_if_due(&self, now: Instant) -> Instant {
-        self.stamp(now);
-        now + Duration::from_nanos(COMPARE_EVERY)
+    pub(crate) fn compare_if_due(&self, now: Instant) -> (Instant, Instant) {
+        let ticks = self.ticks(now);
+        let stamp = self.stamp(now);
+        let at = if stamp > ticks { self.at_ticks(stamp) } else { now };
+        (at, now + Duration::from_nanos(COMPARE_EVERY))
     }
 
     pub(crate) fn wall(&self, at: Instant) -> SystemTime {
@@ -102,7 +101,7 @@ impl Clock {
         let since = at.saturating_duration_since(self.start);
         let whole = since.as_secs().saturating_mul(1_000_000_000);
         let since = whole.saturating_add(u64::from(since.subsec_nanos()));
-        Ticks(NonZeroU64::MIN.saturating_add(since))
+        Ticks::at(since)
     }
 
     pub(crate) fn at_ticks(&self, ticks: Ticks) -> Instant {
@@ -119,10 +118,13 @@ impl Clock {
 
     #[cold]
     fn wall_after_jump(&self, ticks: Ticks) -> SystemTime {
-        let jumps = self.jumps.lock();
-        let before = jumps.later.partition_point(|jump| jump.from <= ticks);
-        let last = before.checked_sub(1).and_then(|last| jumps.later.get(last));
-        last.unwrap_or(&jumps.first).time_at(ticks)
+        self.wall_by(&self.jumps.lock(), ticks)
+    }
+
+    fn wall_by(&self, jumps: &[Jump], ticks: Ticks) -> SystemTime {
+        let before = jumps.partition_point(|jump| jump.from <= ticks);
+        let last = before.checked_sub(1).and_then(|last| jumps.get(last));
+        last.map_or_else(|| self.wall + ticks.since_start(), |jump| jump.time_at(ticks))
     }
 
     /// Nanoseconds since 1970, as far as they go.
@@ -138,81 +140,91 @@ impl Clock {
         IS_MODELLED || !self.has_jumped.load(Ordering::Acquire)
     }
 
-    /// Compares the clocks, for an instant that was read just now.
+    /// Compares the clocks. Yields from when on another time counts, if they have come apart.
     #[cold]
-    fn compare(&self, now: Instant) {
-        let next = self.ticks(now).get().saturating_add(COMPARE_EVERY);
-        self.compare_at.store(next, Ordering::Relaxed);
+    fn compare(&self, now: Ticks) -> Option<Ticks> {
+        let read = self.read_both()?;
+        let (is_apart, found) = {
+            let jumps = self.jumps.lock();
+            (self.are_apart(&jumps, read), jumps.len() / RARER_EVERY)
+        };
+        let pause = COMPARE_EVERY << found.min(PAUSE_DOUBLES_MAX);
+        self.compare_at.store(now.get().saturating_add(pause), Ordering::Relaxed);
+        if !is_apart {
+            return None;
+        }
+        // From here on everybody asks under the lock.
+        self.has_jumped.store(true, Ordering::SeqCst);
+        let mut jumps = self.jumps.lock();
+        let (at, wall) = self.read_both()?;
+        self.follow(&mut jumps, at, wall)
+    }
+
+    /// Has no time from here on be before this one: times stand still there until the wall clock
+    /// has come so far. Tells whether that is so.
+    pub(crate) fn raise(&self, floor: SystemTime) -> bool {
+        if self.wall(self.now()) >= floor {
+            return true;
+        }
+        self.has_jumped.store(true, Ordering::SeqCst);
+        let mut jumps = self.jumps.lock();
+        let now = self.ticks(self.now());
+        let is_over = |now: SystemTime| now.checked_add(AHEAD_MAX).is_none_or(|max| floor > max);
+        if jumps.len() == JUMPS_MAX || is_over(self.wall_by(&jumps, now)) {
+            return false;
+        }
+        let from = now.after(BEHIND);
+        let floor = floor.max(self.wall_by(&jumps, from));
+        let wall = self.expected(&jumps, from);
+        jumps.push(Jump { from, wall, floor });
+        true
+    }
+
+    /// Reads both clocks at one instant, if that can be told.
+    fn read_both(&self) -> Option<(Ticks, SystemTime)> {
         let before = Instant::now();
         let (at, wall) = (sync::now(), sync::wall());
         let after = Instant::now();
         // A clock that is paused, or was, says nothing about the wall clock. And a thread that was
         // held up in between has not read two clocks at one instant.
-        if before <= at && at <= after && after.saturating_duration_since(before) < TOLERANCE / 2 {
-            let since = at.saturating_duration_since(now);
-            self.follow(now, wall.checked_sub(since).unwrap_or(wall));
+        let is_one = before <= at && at <= after;
+        let is_one = is_one && after.saturating_duration_since(before) < TOLERANCE / 2;
+        is_one.then(|| (self.ticks(at), wall))
+    }
+
+    fn are_apart(&self, jumps: &[Jump], (at, wall): (Ticks, SystemTime)) -> bool {
+        if jumps.last().is_some_and(|last| at < last.from) {
+            // Another thread has just followed it.
+            return false;
         }
+        let expected = self.expected(jumps, at);
+        let ahead = wall.duration_since(expected).unwrap_or_default();
+        let behind = expected.duration_since(wall).unwrap_or_default();
+        ahead.max(behind) >= TOLERANCE
+    }
+
+    /// Yields what the wall clock says at an instant behind all jumps, if it is not set again.
+    fn expected(&self, jumps: &[Jump], at: Ticks) -> SystemTime {
+        let last = jumps.last();
+        last.map_or_else(|| self.wall + at.since_start(), |last| last.wall + at.since(last.from))
     }
 
     /// Follows the wall clock, if it is not where it is expected at an instant.
-    fn follow(&self, at: Instant, wall: SystemTime) {
-        let ticks = self.ticks(at);
-        let floor = self.wall_at(ticks);
-        let mut jumps = self.jumps.lock();
-        let last = *jumps.later.back().unwrap_or(&jumps.first);
-        if ticks <= last.from {
-            // Another thread has just done so.
-            return;
+    fn follow(&self, jumps: &mut Vec<Jump>, at: Ticks, wall: SystemTime) -> Option<Ticks> {
+        if !self.are_apart(jumps, (at, wall)) || jumps.len() == JUMPS_MAX {
+            return None;
         }
-        let expected = last.wall + ticks.since(last.from);
-        let ahead = wall.duration_since(expected).unwrap_or_default();
-        let behind = expected.duration_since(wall).unwrap_or_default();
-        if ahead.max(behind) < TOLERANCE {
-            return;
-        }
-        if jumps.later.len() == JUMPS_MAX
-            && let Some(oldest) = jumps.later.pop_front()
-        {
-            jumps.first = oldest;
-        }
-        jumps.later.push_back(Jump { from: ticks, wall, floor: floor.max(wall) });
-        self.has_jumped.store(true, Ordering::Release);
+        let (from, wall) = (at.after(BEHIND), wall + BEHIND);
+        let floor = self.wall_by(jumps, from).max(wall);
+        jumps.push(Jump { from, wall, floor });
+        Some(from)
     }
 }
 
 impl Jump {
-    /// Yields the time of an instant, as if the wall clock had gone no other way since.
+    /// Yields the time of an instant behind it, as if the wall clock had gone no other way since.
     fn time_at(&self, ticks: Ticks) -> SystemTime {
-        if ticks < self.from {
-            // The jumps before it are no longer known.
-            let earlier = self.floor.checked_sub(self.from.since(ticks));
-            return earlier.unwrap_or(SystemTime::UNIX_EPOCH);
-        }
         self.floor.max(self.wall + ticks.since(self.from))
-    }
-}
-
-/// An instant in eight bytes, whether it is there or not: nanoseconds since the start of the clock,
-/// plus one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Ticks(NonZeroU64);
-
-impl Ticks {
-    pub(crate) const fn get(self) -> u64 {
-        self.0.get()
-    }
-
-    pub(crate) fn from_raw(raw: u64) -> Self {
-        Self(NonZeroU64::new(raw).unwrap_or(NonZeroU64::MIN))
-    }
-
-    const fn since_start(self) -> Duration {
-        Duration::from_nanos(self.0.get() - 1)
-    }
-
-    /// Yields how long it is since an earlier instant; nothing since a later one.
-    pub(crate) const fn since(self, earlier: Self) -> Duration {
-        Duration::from_nanos(self.0.get().saturating_sub(earlier.0.get()))
     }
 }
 
@@ -226,8 +238,20 @@ const COMPARE_EVERY: u64 = 10_000_000;
 /// How far the clocks may be apart. A clock that is slewed comes here in some minutes.
 const TOLERANCE: Duration = Duration::from_millis(50);
 
-/// Jumps that are known. Times before the oldest are what they would be without those before it.
-const JUMPS_MAX: usize = 64;
+/// How far behind the instant at which it is found a jump counts: more than a processor may have
+/// read ahead.
+const BEHIND: Duration = Duration::from_micros(1);
+
+/// How far times are raised at most: a clock that is further ahead was wrong.
+const AHEAD_MAX: Duration = Duration::from_hours(24);
+
+/// Jumps that are known, of 40 bytes each. Further ones are not followed.
+const JUMPS_MAX: usize = 65_536;
+
+/// With each so many of them the clocks are compared half as often: a clock that is set all the
+/// time fills the list in a month. And how often that is so: to once in eleven minutes.
+const RARER_EVERY: usize = 4_096;
+const PAUSE_DOUBLES_MAX: usize = 16;
 
 #[cfg(all(test, not(any(quell_loom, quell_shuttle))))]
 mod tests {
@@ -240,15 +264,21 @@ mod tests {
         SystemTime::UNIX_EPOCH + Duration::from_hours(480_000)
     }
 
+    fn follow(clock: &Clock, at: Instant, wall: SystemTime) {
+        clock.has_jumped.store(true, Ordering::SeqCst);
+        clock.follow(&mut clock.jumps.lock(), clock.ticks(at), wall);
+    }
+
     #[test]
     fn after_a_suspend_times_are_right_and_those_before_stay_as_they_were() {
         let start = Instant::now();
         let clock = Clock::start_at(start, wall());
         // The monotonic clock stands still while the machine sleeps.
         let asleep = start + 5 * SECOND;
-        clock.follow(asleep, wall() + HOUR);
+        follow(&clock, asleep, wall() + HOUR);
         assert_eq!(clock.wall(start + SECOND), wall() + SECOND);
-        assert_eq!(clock.wall(asleep), wall() + HOUR);
+        assert_eq!(clock.wall(asleep), wall() + 5 * SECOND, "somebody may have asked for it");
+        assert_eq!(clock.wall(asleep + BEHIND), wall() + HOUR + BEHIND);
         assert_eq!(clock.wall(asleep + SECOND), wall() + HOUR + SECOND);
         let nanos = clock.wall_nanos(clock.ticks(asleep + SECOND));
         let since = (wall() + HOUR + SECOND).duration_since(SystemTime::UNIX_EPOCH).unwrap();
@@ -260,40 +290,73 @@ mod tests {
         let start = Instant::now();
         let clock = Clock::start_at(start, wall());
         let set_back = start + 100 * SECOND;
-        clock.follow(set_back, wall() + 40 * SECOND);
+        follow(&clock, set_back, wall() + 40 * SECOND);
         // It is where it says, so nothing is to be followed again.
         for seconds in 101..=120 {
             let at = start + seconds * SECOND;
-            clock.follow(at, wall() + (seconds - 60) * SECOND);
+            follow(&clock, at, wall() + (seconds - 60) * SECOND);
         }
-        assert_eq!(clock.jumps.lock().later.len(), 1);
+        assert_eq!(clock.jumps.lock().len(), 1);
         let mut last = wall();
         for seconds in 0..300 {
             let at = clock.wall(start + seconds * SECOND);
             assert!(at >= last, "after {seconds} s");
             last = at;
         }
-        assert_eq!(clock.wall(start + 150 * SECOND), wall() + 100 * SECOND);
+        assert_eq!(clock.wall(start + 150 * SECOND), wall() + 100 * SECOND + BEHIND);
         assert_eq!(clock.wall(start + 200 * SECOND), wall() + 140 * SECOND);
     }
 
     #[test]
-    fn small_differences_are_none_and_the_oldest_jumps_are_forgotten_in_order() {
+    fn the_time_of_an_instant_stays_however_often_the_clock_is_set() {
         let start = Instant::now();
         let clock = Clock::start_at(start, wall());
-        clock.follow(start + SECOND, wall() + SECOND + TOLERANCE / 2);
-        assert!(clock.jumps.lock().later.is_empty());
-        for hour in 1..=200 {
-            clock.follow(start + hour * SECOND, wall() + hour * HOUR);
+        follow(&clock, start + SECOND, wall() + SECOND + TOLERANCE / 2);
+        assert!(clock.jumps.lock().is_empty(), "small differences are none");
+        let of = |second: u32| clock.wall(start + second * SECOND);
+        let mut told = vec![of(0)];
+        for second in 1..=200 {
+            // It is set on by two hours, and back by one.
+            let hours = second + second % 2 * 2;
+            follow(&clock, start + second * SECOND, wall() + hours * HOUR);
+            told.push(of(second));
         }
-        assert_eq!(clock.jumps.lock().later.len(), JUMPS_MAX);
-        let mut last = SystemTime::UNIX_EPOCH;
-        for half in 0..402 {
-            let at = clock.wall(start + half * SECOND / 2);
-            assert!(at >= last, "after {half} half seconds");
-            last = at;
+        assert_eq!(clock.jumps.lock().len(), 200);
+        let again: Vec<_> = (0..=200).map(of).collect();
+        assert_eq!(again, told);
+        assert!(told.is_sorted());
+        let later = start + 200 * SECOND + 2 * HOUR;
+        assert_eq!(clock.wall(later), wall() + 202 * HOUR);
+    }
+
+    #[test]
+    fn times_stand_still_where_another_process_has_left_them_until_the_clock_is_there() {
+        let clock = Clock::start();
+        let begun = clock.now();
+        let ahead = clock.wall(begun) + HOUR;
+        assert!(clock.raise(ahead) && clock.raise(ahead - SECOND));
+        assert_eq!(clock.jumps.lock().len(), 1);
+        let told = clock.wall(begun);
+        assert!(told < ahead, "what was before stays");
+        let later = clock.now() + BEHIND;
+        assert_eq!((clock.wall(later), clock.wall(later + SECOND)), (ahead, ahead));
+        assert_eq!(clock.wall(begun + 2 * HOUR), told + 2 * HOUR);
+        assert!(!clock.raise(ahead + 30 * HOUR), "that clock was wrong");
+    }
+
+    #[test]
+    fn a_jump_beyond_those_that_are_kept_is_not_followed() {
+        let start = Instant::now();
+        let clock = Clock::start_at(start, wall());
+        let count = u32::try_from(JUMPS_MAX).unwrap() + 9;
+        for second in 1..=count {
+            follow(&clock, start + second * SECOND, wall() + second * 2 * SECOND);
         }
-        assert_eq!(clock.wall(start + 200 * SECOND), wall() + 200 * HOUR);
+        let jumps = clock.jumps.lock();
+        assert_eq!(jumps.len(), JUMPS_MAX);
+        assert_eq!(clock.wall_by(&jumps, clock.ticks(start)), wall());
+        let last = clock.wall_by(&jumps, clock.ticks(start + count * SECOND));
+        assert_eq!(last, wall() + (2 * count - 9) * SECOND);
     }
 
     #[test]
@@ -301,7 +364,7 @@ mod tests {
         let clock = Clock::start();
         for _ in 0..20 {
             std::thread::sleep(Duration::from_millis(2));
-            clock.compare(clock.now());
+            clock.compare(clock.ticks(clock.now()));
         }
         assert!(!clock.has_jumped.load(Ordering::Relaxed));
     }

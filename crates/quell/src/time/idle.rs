@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use quell_core::RunId;
 
 use crate::sync::{AtomicU64, Mutex, Ordering};
-use crate::time::clock::Ticks;
+use crate::time::ticks::Ticks;
 
 /// When a subtree last showed a sign of life. Only runs with an idle limit make one; their
 /// descendants share it, so that a sign costs a few atomic operations per idle limit above it.

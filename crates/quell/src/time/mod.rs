@@ -2,5 +2,6 @@
 
 pub(crate) mod clock;
 pub(crate) mod idle;
+pub(crate) mod ticks;
 pub(crate) mod timers;
 pub(crate) mod times;

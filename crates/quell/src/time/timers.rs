@@ -15,7 +15,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::time::clock::Ticks;
+use crate::time::ticks::Ticks;
 
 /// Tells a timer from all others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! [`Times`] holds when a run was queued, started, stopped, ended and quiescent.
 
-use crate::time::clock::Ticks;
+use crate::time::ticks::Ticks;
 
 /// When things happened to a run.
 #[derive(Clone, Copy, Debug)]

@@ -1,0 +1,36 @@
+//! [`Engine::not_before`]: times that another process, or another node, has told.
+
+use std::time::SystemTime;
+
+use crate::engine::Engine;
+
+impl Engine {
+    /// Has nothing that happens from here on have a time before this one, which another process, or
+    /// another node, has told: the clock of this one is behind. Times stand still there until it
+    /// has come so far, as they do when it is set back. Timeouts go on.
+    ///
+    /// It is for what is in the order of its times, as whatever goes on with what an earlier run
+    /// has left and may not count as having ended before it.
+    ///
+    /// Tells whether that is so. It is not if the time is more than a day ahead, since that clock
+    /// was wrong: then nothing has changed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+    /// # .block_on(async {
+    /// use std::time::{Duration, SystemTime};
+    /// use quell::{Engine, RunSpec};
+    ///
+    /// let (engine, told) = (Engine::new(), SystemTime::now() + Duration::from_secs(5));
+    /// assert!(engine.not_before(told));
+    /// let run = engine.submit(RunSpec::agent("a"), async |_ctx| Ok(())).unwrap().into_ref();
+    /// run.ended().await;
+    /// assert!(run.row().ended_at >= Some(told));
+    /// # });
+    /// ```
+    pub fn not_before(&self, time: SystemTime) -> bool {
+        self.shared().clock.raise(time)
+    }
+}
