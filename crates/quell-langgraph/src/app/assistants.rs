@@ -60,7 +60,7 @@ impl App {
     ///
     /// Fails if there is none, and if the store cannot be read.
     pub(crate) async fn assistant(&self, view: &View, id: Uuid) -> Result<Assistant, Refusal> {
-        let system = self.system_assistants(view).into_iter().find(|(system, _)| *system == id);
+        let system = Self::system_assistants(view).into_iter().find(|(system, _)| *system == id);
         match system {
             Some((_, system)) => Ok(system),
             None => Ok(self.own_assistant(view, id).await?.1),
@@ -86,7 +86,7 @@ impl App {
         id: Uuid,
         change: impl Fn(&mut Assistant) -> Result<(), Refusal>,
     ) -> Result<Assistant, Refusal> {
-        self.check_own(view, id)?;
+        Self::check_own(view, id)?;
         for _ in 0..TRIES {
             let (before, mut assistant) = self.own_assistant(view, id).await?;
             change(&mut assistant)?;
@@ -110,7 +110,7 @@ impl App {
         id: Uuid,
         with_threads: bool,
     ) -> Result<(), Refusal> {
-        self.check_own(view, id)?;
+        Self::check_own(view, id)?;
         let (app, view) = (self.clone(), view.clone());
         to_the_end(async move {
             app.delete_assistant_now(&view, id).await?;
@@ -156,13 +156,13 @@ impl App {
     ///
     /// Fails if the store cannot be read.
     pub(crate) async fn assistants(&self, view: &View) -> Result<Vec<(Uuid, Assistant)>, Refusal> {
-        let mut all = self.system_assistants(view);
+        let mut all = Self::system_assistants(view);
         let own = self.all_kept(view, Kind::Assistant).await?.into_iter();
         all.extend(own.filter_map(|kept| Some((kept.id, Assistant::of(&kept.body)?))));
         Ok(all)
     }
 
-    fn system_assistants(&self, view: &View) -> Vec<(Uuid, Assistant)> {
+    fn system_assistants(view: &View) -> Vec<(Uuid, Assistant)> {
         let graphs = view.components().filter(|graph| view.principal().may_read(graph));
         let mut graphs: Vec<_> = graphs.collect();
         // A graph is found by its id alone: the first of two of one id is it.
@@ -177,9 +177,9 @@ impl App {
         is_of_system(id, view.components().map(|graph| graph.id()))
     }
 
-    fn check_own(&self, view: &View, id: Uuid) -> Result<(), Refusal> {
+    fn check_own(view: &View, id: Uuid) -> Result<(), Refusal> {
         // Whether somebody else may see its graph nobody is told.
-        if self.system_assistants(view).iter().any(|(system, _)| *system == id) {
+        if Self::system_assistants(view).iter().any(|(system, _)| *system == id) {
             let text = format!("Assistant {id} is the system's, and cannot be changed");
             return Err(Refusal::new(StatusCode::CONFLICT, text));
         }

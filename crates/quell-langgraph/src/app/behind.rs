@@ -16,7 +16,7 @@ impl App {
         let left = last.until_behind(run);
         if left > BEHIND_WAIT {
             if !self.engine().not_before(last.behind(run)) {
-                tracing::warn!(run.uuid = %run, "a run may count as before the one it goes on from");
+                tracing::warn!(run.uuid = %run, "a run may count as before what it goes on from");
             }
         } else if !left.is_zero() {
             sleep(left).await;
@@ -43,8 +43,8 @@ pub(super) mod tests {
     use crate::values::Fold;
     use crate::wire::exact::Keys;
 
-    /// Makes a thread in which a run has ended by the clock of another host, which is so far ahead, and an
-    /// id that was made before that run was.
+    /// Makes a thread in which a run has ended by the clock of another host, which is so far ahead,
+    /// and an id that was made before that run was.
     pub(in crate::app) async fn behind_another(ahead: Duration) -> (App, Arc<Thread>, RunId, Mark) {
         let app = App::new(Service::new(Engine::new(), Catalog::new()), Options::default());
         let id = Uuid::now_v7();
@@ -65,7 +65,7 @@ pub(super) mod tests {
     async fn a_run_ends_behind_the_one_on_which_it_has_started_whatever_its_id_and_the_clock_are() {
         for ahead in [Duration::from_millis(200), Duration::from_hours(1)] {
             let (app, known, late, mark) = behind_another(ahead).await;
-            let (there, on, id) = (app.clone(), known.clone(), known.id);
+            let (there, on, id) = (app.clone(), Arc::clone(&known), known.id);
             let body = async move |ctx: RunContext| {
                 let tracked = Tracked::of(&ctx.run().into(), within(id));
                 assert!(on.add(&Arc::new(tracked)));

@@ -162,17 +162,17 @@ impl Found {
 
 /// Writes the keys of the run object that a list shows.
 pub(crate) fn in_list(view: &View, found: &Found, is_shown: impl Fn(&str) -> bool) -> Payload {
-    written(view, found, found.run.row(), is_shown)
+    written(view, found, &found.run.row(), is_shown)
 }
 
 /// As [`in_list`], of a run that the caller has just made.
 pub(crate) fn made_in_list(view: &View, found: &Found, is_shown: impl Fn(&str) -> bool) -> Payload {
-    written(view, found, as_made(found.run.row()), is_shown)
+    written(view, found, &as_made(found.run.row()), is_shown)
 }
 
-fn written(view: &View, found: &Found, row: RunRow, is_shown: impl Fn(&str) -> bool) -> Payload {
+fn written(view: &View, found: &Found, row: &RunRow, is_shown: impl Fn(&str) -> bool) -> Payload {
     let state = view.state_in_list(&(&found.run).into(), &found.run.row());
-    run_object(&found.tracked.about, &row, &state, is_shown)
+    run_object(&found.tracked.about, row, &state, is_shown)
 }
 
 /// Finds the graph of an assistant that the caller may run.

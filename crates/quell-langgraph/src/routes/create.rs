@@ -126,9 +126,12 @@ impl Made {
                 // The run is made, so the answer is never a refusal: that would mean that nothing
                 // started.
                 let is_small = |key: &str| !LARGE_KEYS.contains(&key);
-                let answer = all.unwrap_or_else(|_| match is_new {
-                    true => json(&made_in_list(&view, &found, is_small)),
-                    false => json(&in_list(&view, &found, is_small)),
+                let answer = all.unwrap_or_else(|_| {
+                    if is_new {
+                        json(&made_in_list(&view, &found, is_small))
+                    } else {
+                        json(&in_list(&view, &found, is_small))
+                    }
                 });
                 match app.heard(&found.run).await {
                     Err(refusal) if is_repeat => return Err(refusal),
