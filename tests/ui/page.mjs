@@ -303,6 +303,99 @@ const tests = {
     await accessible("nodes");
   },
 
+  async "every contract that is served is described, and none of them has what is another's"() {
+    await open("api");
+    const contracts = page.getByRole("navigation", { name: "Contracts" });
+    const documents = [
+      ["native", "/openapi.json", "/v1/runs/{id}/cancel", /credential apiKey/i],
+      ["LangGraph", "/openapi.json", "/threads/{thread_id}/runs/{run_id}/cancel", /credential bearer/i],
+      ["AgentOS", "/openapi/agentos.json", "/agents/{agent_id}/runs/{run_id}/cancel", /credential HTTPBearer/i],
+      ["Playbook3D", "/playbook3d/openapi.json", "/playbook3d/cancel/{team_id}/{run_id}", /x-api-key: …/],
+    ];
+    const titles = page.locator(".operations summary code");
+    for (const [name, at, path, credential] of documents) {
+      await contracts.getByRole("link", { name, exact: true }).click();
+      await page.locator("main p", { hasText: "for machines" }).getByRole("link", { name: at, exact: true }).waitFor();
+      await titles.getByText(path, { exact: true }).waitFor();
+      assert.match(await text("main .facts"), credential);
+      const others = documents.filter((one) => one[0] !== name).map((one) => one[2]);
+      const shown = await titles.allInnerTexts();
+      assert.deepEqual(shown.filter((one) => others.includes(one)), [], name);
+      const { paths } = await server.asks(at);
+      const all = Object.values(paths).map((operations) => Object.keys(operations).length);
+      say(`${name}: ${shown.length} operations of ${all.reduce((sum, some) => sum + some, 0)} of its document`);
+    }
+    await accessible("api");
+  },
+
+  async "an operation is found, and says what it takes and every answer"() {
+    await open("api/native");
+    const search = page.getByLabel("Search");
+    await search.fill("no such words");
+    await page.getByText(/^0 of \d+ operations$/).waitFor();
+    await search.fill("GET runs lists");
+    const operation = page.locator(".operations details", { hasText: "Lists roots" });
+    await operation.locator("summary").first().press("Enter");
+    const field = operation.locator("li", { has: page.locator("code", { hasText: /^limit$/ }) });
+    assert.match(await field.innerText(), /limit query integer \(int32\)[^]*1 to 1000[^]*Defaults to 100/);
+    assert.match(await operation.innerText(), /Credentials: apiKey, or bearer; none where/);
+    assert.match(await text(".answers"), /200 The runs[^]*401[^]*503 The store cannot be read/);
+    await operation.locator(".answers summary", { hasText: "RunList" }).click();
+    const rows = operation.locator(".answers li", { has: page.locator("code", { hasText: /^runs$/ }) });
+    await rows.getByText("array of RunSummary").waitFor();
+    await rows.locator("summary", { hasText: "Fields of runs" }).click();
+    await rows.locator("code", { hasText: /^queued_at$/ }).waitFor();
+    assert.ok(!(await text(".answers")).includes("]("), "no link of a comment");
+    await accessible("operation");
+    await open("api/playbook3d");
+    await search.fill("start caller");
+    await page.locator(".operations summary").first().click();
+    const start = page.locator(".operation");
+    assert.match(await start.innerText(), /apiKey and bearer;[^]*team_id path string \(uuid\) required/);
+    assert.match(await start.innerText(), /Body[^]*application\/json[^]*quell_timeout_ms/);
+    assert.match(await start.innerText(), /402 Payment Required/);
+  },
+
+  async "a contract that is not served is not shown"() {
+    isAway = true;
+    await page.goto("about:blank");
+    await page.route("**/playbook3d/openapi.json", (route) => route.fulfill({ status: 404, json: {} }));
+    await open("api/playbook3d");
+    const contracts = page.getByRole("navigation", { name: "Contracts" });
+    await contracts.waitFor();
+    assert.deepEqual(await contracts.getByRole("link").allInnerTexts(), ["native", "LangGraph", "AgentOS"]);
+    await page.unrouteAll();
+    isAway = false;
+  },
+
+  async "a schema that has itself as a part is told once"() {
+    const [told, ...types] = await page.evaluate(async () => {
+      const { fieldsOf, typeOf } = await import("/ui/schema.js");
+      const ref = (name) => ({ $ref: `#/parts/${name}` });
+      const document = {
+        parts: {
+          Tree: { properties: { below: { type: "array", items: ref("Tree") }, leaf: ref("Loop") } },
+          Loop: { allOf: [ref("Again"), { properties: { x: { const: 1 } } }] },
+          Again: { oneOf: [ref("Loop"), { type: "null" }, ref("Tree")] },
+          Itself: { allOf: [ref("Itself")] },
+        },
+      };
+      const told = [];
+      const tell = (schema, within, depth) => {
+        if (depth > 9) throw new Error(`it goes on: ${told}`);
+        const { fields, names } = fieldsOf(document, schema, within);
+        for (const field of fields) {
+          told.push(`${field.name}: ${typeOf(document, field.schema, names)}`);
+          tell(field.schema, names, depth + 1);
+        }
+      };
+      tell(ref("Tree"), [], 0);
+      return [told, typeOf(document, ref("Again")), typeOf(document, ref("Itself"))];
+    });
+    assert.deepEqual(told, ["below: array of Tree", "leaf: Loop", "x: 1"]);
+    assert.deepEqual(types, ["Again", "anything"]);
+  },
+
   async "a key is asked for, and is in memory alone"() {
     const closed = new Quell(await freePort(), [
       "--config", "quell.toml", "--set", 'keys=[{subject="ada", secret_env="ADAS_KEY", scopes=["*:read"]}]',
@@ -326,6 +419,9 @@ const tests = {
     assert.deepEqual(kept, [0, 0, ""]);
     await its.reload();
     await field.waitFor();
+    // The documents are for everybody.
+    await its.goto(`${closed.url}/ui#/api/agentos`);
+    await its.getByText(/^\d+ of \d+ operations$/).waitFor();
     await its.close();
     await closed.end();
   },

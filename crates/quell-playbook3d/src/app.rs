@@ -1,8 +1,10 @@
 //! [`App`]: the state that the routes share, with teams, quota, and how they find runs.
 
 use std::collections::HashSet;
+use std::sync::OnceLock;
 use std::time::SystemTime;
 
+use axum::body::Bytes;
 use quell::{RunFilter, RunId, RunRow};
 use quell_flow::Component;
 use quell_http::{LookupError, RunView, Service, View, Wait, newest};
@@ -20,13 +22,15 @@ pub(crate) struct App {
     options: Options,
     pub(crate) auth: Auth,
     pub(crate) directory: Directory,
+    /// What describes the contract, as text; empty until somebody has asked for it.
+    pub(crate) document: OnceLock<Bytes>,
 }
 
 impl App {
     pub(crate) fn new(service: Service, options: Options) -> Self {
         let auth = Auth::new(&service, &options);
         let directory = Directory::new(&options, service.catalog());
-        Self { service, options, auth, directory }
+        Self { service, options, auth, directory, document: OnceLock::new() }
     }
 
     pub(crate) const fn options(&self) -> &Options {

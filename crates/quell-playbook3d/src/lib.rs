@@ -6,8 +6,9 @@
 //!
 //! **Served**, below the two prefixes of [`Options`]: tokens and SDK secrets, `get_run_id`,
 //! `run_workflow` with the caller's id or without, `cancel`, the lists of runs, teams and
-//! workflows, and a run's result. Every run object and result body carries the side channel
-//! `quell`, and every answer to a cancel the header `quell-disposition`.
+//! workflows, a run's result; and beside them `/openapi.json`, which describes all that. Every run
+//! object and result body carries the side channel `quell`, and every answer to a cancel the header
+//! `quell-disposition`.
 //!
 //! **Not served**: Socket.IO, the stream of status changes, asset upload, users. Those paths are
 //! answered 404 with the contract's body.
@@ -63,4 +64,4 @@ mod wire;
 pub mod contract {}
 
 pub use options::{CONTRACT, Operation, Options, Team, Verdict, Workflow};
-pub use routes::router;
+pub use routes::{document, router};

@@ -1,7 +1,7 @@
 use axum::http::Method;
 use quell_flow::{ComponentKind, Contract};
 use quell_http::{Access, Issuer, Key, Principal, Service, Start};
-use quell_playbook3d::{Options, router};
+use quell_playbook3d::Options;
 use serde_json::json;
 
 use crate::support::lab::{BAD, Lab, NO_CANCEL, NO_RUN, NOT_FOUND, UNAUTHORIZED};
@@ -211,7 +211,7 @@ async fn without_access_control_nobody_is_asked_and_every_team_is_ones_own() {
     let witness = quell_demo::Witness::default();
     let catalog = crate::support::catalog(&witness);
     let service = Service::new(quell::Engine::new(), catalog);
-    let app = router(service.clone(), Options::default());
+    let app = crate::support::router(service.clone(), Options::default());
     let lab = Lab { service, witness, app };
     let nobody = lab.nobody();
     let team = uuid::uuid!("99999999-0000-4000-8000-000000000009");

@@ -8,6 +8,8 @@ mod access;
 mod calls;
 /// The table of cancels (contract, section 4).
 mod cancel;
+/// The document and the routes.
+mod document;
 /// Idempotency, deadlines, prefixes.
 mod extensions;
 /// Ids of callers, twice.

@@ -7,7 +7,7 @@ use quell::{Engine, EngineConfig, RunStatus};
 use quell_demo::Witness;
 use quell_demo::playbook3d::{self as demo, ALICE, ALPHA, SLOW};
 use quell_http::Service;
-use quell_playbook3d::{Options, router};
+use quell_playbook3d::Options;
 use quell_test_support::{Gate, soon, within};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -123,7 +123,7 @@ fn i14_a_cancel_is_answered_while_every_worker_of_the_bodies_spins() {
         let service = Service::new(engine, catalog).access(demo::access());
         let mut options = Options::default();
         options.cancel_wait = Duration::ZERO;
-        let app = router(service.clone(), crate::support::with_demo(options));
+        let app = crate::support::router(service.clone(), crate::support::with_demo(options));
         let lab = Lab { service, witness, app };
         let alice = lab.alice().await;
         let spinner = workflow(&alice, "spinner").await;

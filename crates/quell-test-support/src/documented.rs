@@ -16,7 +16,9 @@ use serde_json::Value;
 /// nothing that a document describes.
 pub fn documented(app: Router, document: &'static Value, shown: fn(&str) -> &str) -> Router {
     app.layer(from_fn(move |request: Request, next: Next| async move {
-        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        // In a document braces stand for ids: it has those of a path encoded.
+        let path = request.uri().path().replace('{', "%7B").replace('}', "%7D");
+        let method = request.method().clone();
         let is_upgrade = request.headers().contains_key("upgrade");
         let response = next.run(request).await;
         if !is_upgrade {

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use axum::handler::Handler;
 use axum::http::StatusCode;
-use axum::response::IntoResponse as _;
+use axum::response::Response;
 use axum::routing::{self, MethodRouter};
 use serde_json::{Map, Value, json};
 
 use crate::described::dialect::Dialect;
 use crate::described::schema::named;
-use crate::in_time::{answer_in_time, took_too_long};
+use crate::in_time::answer_in_time;
 
 /// A method of a path: what serves it, and what the document says of it.
 #[derive(Debug)]
@@ -178,8 +178,8 @@ impl<S> Operation<S> {
         self
     }
 
-    /// Yields what serves it.
-    pub(super) fn served(&self) -> MethodRouter<S>
+    /// Yields what serves it, and refuses so what takes too long to read.
+    pub(super) fn served(&self, too_slow: fn() -> Response) -> MethodRouter<S>
     where
         S: Clone + Send + Sync + 'static,
     {
@@ -187,7 +187,7 @@ impl<S> Operation<S> {
         if !self.only_reads {
             return served;
         }
-        answer_in_time(served, || took_too_long().into_response())
+        answer_in_time(served, too_slow)
     }
 
     /// Writes what the document says of it.
@@ -223,9 +223,10 @@ impl<S> Operation<S> {
     }
 }
 
-/// Yields the name of the id that a part of a path is; none if it is no id.
+/// Yields the name of the id that a part of a path is; none if it is no id. Two braces stand for
+/// one of the text.
 pub(super) fn name_of(part: &str) -> Option<&str> {
-    part.strip_prefix('{')?.strip_suffix('}')
+    part.strip_prefix('{')?.strip_suffix('}').filter(|name| !name.starts_with('{'))
 }
 
 fn reason(status: u16) -> &'static str {

@@ -45,6 +45,21 @@ pub fn time() -> Value {
     json!({ "type": "string", "format": "date-time" })
 }
 
+/// The words of a contract for the statuses of runs.
+pub fn statuses(word: fn(RunStatus) -> &'static str) -> Value {
+    let mut all = RunStatus::ALL.map(word).to_vec();
+    all.sort_unstable();
+    all.dedup();
+    json!({ "enum": all })
+}
+
+/// A [`Problem`](crate::Problem) document.
+pub fn problem() -> Value {
+    whole(json!({
+        "type": text(), "title": text(), "status": { "type": "integer" }, "detail": text()
+    }))
+}
+
 /// What a schema is, or null.
 pub fn or_null(schema: Value) -> Value {
     json!({ "anyOf": [schema, { "type": "null" }] })

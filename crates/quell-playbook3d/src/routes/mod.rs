@@ -4,10 +4,13 @@
 mod caller;
 mod cancel;
 mod credentials;
+mod describe;
+mod described;
 mod path;
 mod prefix;
 mod read;
 mod router;
 mod run;
 
+pub use described::document;
 pub use router::router;

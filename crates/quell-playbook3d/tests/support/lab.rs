@@ -11,10 +11,12 @@ use quell_demo::Witness;
 use quell_demo::playbook3d::{self as demo, ALICE};
 use quell_flow::{Catalog, Component};
 use quell_http::{Access, Service};
-use quell_playbook3d::{Options, router};
+use quell_playbook3d::Options;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use uuid::Uuid;
+
+use crate::support::router;
 
 /// A router with the demo data.
 #[derive(Debug)]

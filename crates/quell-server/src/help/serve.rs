@@ -6,8 +6,9 @@ Serve agents, teams and workflows over HTTP, so that runs can be started, watche
 
 One engine is behind all contracts, on one port: AgentOS (/agents, /teams, /workflows) and \
 LangGraph (/threads, /assistants, /runs) at /, Playbook3D under /playbook3d, the native API under \
-/v1 (/openapi.json describes it and LangGraph, /openapi/agentos.json AgentOS; /healthz and \
-/readyz say how it is). A browser gets a page at /ui, and at /. GET /v1/components lists what \
+/v1 (/openapi.json describes it and LangGraph, /openapi/agentos.json AgentOS, \
+/playbook3d/openapi.json Playbook3D; /healthz and /readyz say how it is). A browser gets a page at \
+/ui, and at /; it shows what these describe, too. GET /v1/components lists what \
 there is to start, /v1/runs the runs, \
 /v1/stops the stops that are under way and what each waits for, /v1/nodes the servers on the \
 database, /v1/metrics what this one has in numbers; POST /v1/runs/cancel stops what a filter \

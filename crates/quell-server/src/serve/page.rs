@@ -71,13 +71,14 @@ macro_rules! files {
 }
 
 /// The files of the page, as a browser names them below `/ui/`.
-const FILES: [(&str, &str); 17] = files![
+const FILES: [(&str, &str); 19] = files![
     "index.html",
     "style.css",
     "icon.svg",
     "api.js",
     "app.js",
     "components.js",
+    "docs.js",
     "format.js",
     "live.js",
     "log.js",
@@ -85,6 +86,7 @@ const FILES: [(&str, &str); 17] = files![
     "nodes.js",
     "run.js",
     "runs.js",
+    "schema.js",
     "stops.js",
     "strip.js",
     "tree.js",

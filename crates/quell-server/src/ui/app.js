@@ -4,6 +4,7 @@
 import { html, render, useEffect, useRef, useState } from "./vendor/htm-preact.js";
 import { useKey, watchState } from "./api.js";
 import { Components } from "./components.js";
+import { Docs } from "./docs.js";
 import { Nodes } from "./nodes.js";
 import { Run } from "./run.js";
 import { Runs } from "./runs.js";
@@ -14,6 +15,7 @@ const VIEWS = [
   ["stops", "Stops"],
   ["components", "Components"],
   ["nodes", "Nodes"],
+  ["api", "API"],
 ];
 
 /** Yields the parts of the path behind the `#`. */
@@ -71,6 +73,7 @@ function shown(view, id) {
   if (view === "stops") return html`<${Stops} />`;
   if (view === "components") return html`<${Components} />`;
   if (view === "nodes") return html`<${Nodes} />`;
+  if (view === "api") return html`<${Docs} id=${id} />`;
   return html`<${Runs} />`;
 }
 

@@ -138,6 +138,8 @@ description = "For trying things."
     assert_eq!(home, json!({ "name": "One", "health": "/health", "info": "/info" }));
     let (_, document) = asked(&site, "GET /openapi/agentos.json", "");
     assert!(document["paths"]["/config"].is_object(), "{document}");
+    let (_, document) = asked(&site, "GET /playbook3d/openapi.json", "");
+    assert!(document["paths"]["/workflows"].is_object(), "{document}");
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! The schemas of answers.
 
-use quell::RunStatus;
 use quell_http::described::schema::{
-    list, list_of, named, number, object, or_null, run_state, text, time, whole, with,
+    self, list, list_of, named, number, object, or_null, problem, run_state, text, time, whole,
+    with,
 };
 use serde_json::{Map, Value, json};
 
@@ -23,13 +23,10 @@ fn of_errors() -> [(&'static str, Value); 3] {
     let code = json!({ "error_code": text() });
     let fault = json!({ "type": text(), "loc": list_of(json!({})), "msg": text(), "input": {} });
     let detail = json!({ "anyOf": [text(), list_of(whole(fault))] });
-    let problem = json!({
-        "type": text(), "title": text(), "status": { "type": "integer" }, "detail": text()
-    });
     [
         ("ErrorResponse", with(whole(json!({ "detail": text() })), &code)),
         ("ValidationErrorResponse", with(whole(json!({ "detail": detail })), &code)),
-        ("Problem", whole(problem)),
+        ("Problem", problem()),
     ]
 }
 
@@ -274,8 +271,5 @@ fn stages() -> Value {
 }
 
 fn statuses() -> Value {
-    let mut all = RunStatus::ALL.map(status).to_vec();
-    all.sort_unstable();
-    all.dedup();
-    json!({ "enum": all })
+    schema::statuses(status)
 }

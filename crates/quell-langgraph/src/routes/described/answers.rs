@@ -1,8 +1,8 @@
 //! The schemas of answers.
 
-use quell::RunStatus;
 use quell_http::described::schema::{
-    exact, list, list_of, number, object, or_null, part, run_state, text, texts, time, whole, with,
+    exact, list, list_of, number, object, or_null, part, run_state, statuses, text, texts, time,
+    whole, with,
 };
 use serde_json::{Map, Value, json};
 
@@ -140,14 +140,11 @@ fn of_threads() -> [(String, Value); 4] {
 }
 
 fn of_runs() -> [(String, Value); 4] {
-    let mut statuses = RunStatus::ALL.map(run_status).to_vec();
-    statuses.sort_unstable();
-    statuses.dedup();
     let row = json!({
         "run_id": id(),
         "thread_id": id(),
         "assistant_id": id(),
-        "status": { "enum": statuses },
+        "status": statuses(run_status),
         "multitask_strategy": { "enum": Strategy::ALL.map(Strategy::name) },
         "created_at": time(),
         "updated_at": time(),
