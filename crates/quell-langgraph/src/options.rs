@@ -23,6 +23,7 @@ use crate::wire::hosts::is_host;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 #[non_exhaustive]
 pub struct Options {
     /// Whether a stream ends with `event: end`, `data: null`. Defaults to false: strict readers
@@ -81,6 +82,10 @@ pub struct Options {
     /// How many bytes the items of one owner may take together as text. What would take more is
     /// refused with 429. Defaults to 64 MiB. With zero none is kept.
     pub items_owner_bytes_max: usize,
+    /// Whether `POST /internal/truncate` is served, which stops all that is live and deletes what
+    /// is named: for benchmarks. Defaults to false. No configuration file has it.
+    #[serde(skip)]
+    pub truncates: bool,
 }
 
 impl Default for Options {
@@ -102,6 +107,7 @@ impl Default for Options {
             cron_interval_min: Duration::from_mins(1),
             items_owner_max: 10_000,
             items_owner_bytes_max: 64 << 20,
+            truncates: false,
         }
     }
 }

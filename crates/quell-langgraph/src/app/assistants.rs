@@ -6,7 +6,6 @@ use std::time::SystemTime;
 use axum::http::StatusCode;
 use quell_flow::Component;
 use quell_http::View;
-use serde_json::json;
 use uuid::Uuid;
 
 use crate::app::App;
@@ -15,10 +14,9 @@ use crate::app::crons_known::Of;
 use crate::app::find::{found_of, graph_of, owns};
 use crate::app::kept::{Kept, Kind, TRIES};
 use crate::wire::assistant::{Assistant, Said, is_of_system};
-use crate::wire::exact::written;
+use crate::wire::exact::{Keys, written};
 use crate::wire::refusal::{Refusal, quoted};
 use crate::wire::rows::system_assistant;
-use crate::wire::search::Search;
 
 impl App {
     /// Makes an assistant. Yields none if there is one of this id, of whatever owner.
@@ -114,7 +112,11 @@ impl App {
         let (app, view) = (self.clone(), view.clone());
         to_the_end(async move {
             app.delete_assistant_now(&view, id).await?;
-            if with_threads { app.delete_threads_of(&view, id).await } else { Ok(()) }
+            if !with_threads {
+                return Ok(());
+            }
+            let of = Keys::from([("assistant_id".to_owned(), id.to_string().into())]);
+            app.delete_threads(&view, of).await
         })
         .await
     }
@@ -129,25 +131,6 @@ impl App {
             }
         }
         Err(in_use("The assistant"))
-    }
-
-    /// Deletes the threads of the caller whose last run was one of an assistant.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the store cannot be read, or one of them cannot be deleted.
-    async fn delete_threads_of(&self, view: &View, id: Uuid) -> Result<(), Refusal> {
-        let body = json!({ "metadata": { "assistant_id": id.to_string() }, "limit": 1_000 });
-        let search = Search::read(&written(&body).parse().unwrap_or_default())?;
-        loop {
-            let (page, _) = self.search_threads(view, &search).await?;
-            if page.is_empty() {
-                return Ok(());
-            }
-            for thread in page {
-                there(self.delete_thread(view, thread.id).await)?;
-            }
-        }
     }
 
     /// Lists the assistants that the caller may see.
@@ -221,7 +204,7 @@ impl App {
 }
 
 /// Tells what is missing from what cannot be read.
-fn there<T>(found: Result<T, Refusal>) -> Result<Option<T>, Refusal> {
+pub(super) fn there<T>(found: Result<T, Refusal>) -> Result<Option<T>, Refusal> {
     match found {
         Err(refusal) if refusal.status == StatusCode::NOT_FOUND => Ok(None),
         found => found.map(Some),

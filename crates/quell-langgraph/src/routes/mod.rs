@@ -21,6 +21,7 @@ mod states;
 mod store;
 mod system;
 mod threads;
+mod truncate;
 
 pub use cors::allow as allow_origins;
 pub use described::document;

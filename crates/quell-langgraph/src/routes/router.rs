@@ -5,11 +5,12 @@ use axum::extract::Request;
 use axum::http::header::RETRY_AFTER;
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
+use axum::routing::post;
 use quell_http::{BodyKinds, Problem, Service, catch_panics, guard_open};
 
 use crate::app::App;
 use crate::options::Options;
-use crate::routes::{cors, described};
+use crate::routes::{cors, described, truncate};
 use crate::wire::refusal::Refusal;
 
 /// Makes the router of the contract. Every path that it does not serve answers the contract's 404.
@@ -42,8 +43,14 @@ pub fn routes(service: Service, options: Options) -> Router {
 }
 
 fn guarded(app: App) -> Router {
-    let routes =
-        described::of_contract().into_parts().0.method_not_allowed_fallback(no_such_method);
+    let routes = described::of_contract().into_parts().0;
+    // No client of the contract asks for it, so no document says it.
+    let routes = if app.options().truncates {
+        routes.route("/internal/truncate", post(truncate::truncate))
+    } else {
+        routes
+    };
+    let routes = routes.method_not_allowed_fallback(no_such_method);
     let routes = guard_open(catch_panics(routes, our_fault), app.service(), BodyKinds::Json);
     in_its_words(routes.with_state(app))
 }

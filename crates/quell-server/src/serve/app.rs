@@ -43,13 +43,13 @@ pub(super) fn router(
     let app = Router::new()
         .merge(quell_http::routes(service.clone()))
         .merge(listed_nodes::router(service.clone(), metrics.node()))
-        .merge(metrics::router(service.clone(), metrics))
+        .merge(metrics::router(service.clone(), metrics.clone()))
         .merge(quell_agentos::routes(service.clone(), config.agentos.clone()))
         .merge(page::routes())
         .merge(info);
     let mut options = config.playbook3d.clone();
     options.speaks_tls = speaks_tls;
-    let mut playbook3d = service.clone();
+    let (mut playbook3d, is_demo) = (service.clone(), demo.is_some());
     let app = match demo {
         Some(demo) => {
             options = demo.playbook3d(options);
@@ -66,10 +66,13 @@ pub(super) fn router(
         .nest("/playbook3d", quell_playbook3d::router(playbook3d, options))
         .fallback(async move |uri: Uri| match uri.path().strip_prefix("/v1") {
             Some(rest) if rest.is_empty() || rest.starts_with('/') => quell_http::no_such_path(),
+            _ if is_of_langgraph(uri.path()) => quell_langgraph::not_found().await,
             _ => quell_agentos::absent(has_codes),
         });
-    let langgraph = quell_langgraph::routes(service.clone(), config.langgraph.clone());
-    let langgraph = langgraph.layer(from_fn_with_state(service.clone(), of_langgraph));
+    let mut options = config.langgraph.clone();
+    options.truncates = is_demo;
+    let langgraph = quell_langgraph::routes(service.clone(), options);
+    let langgraph = langgraph.layer(from_fn_with_state((service.clone(), metrics), of_langgraph));
     // The words are put into what any of its layers answers, but the outermost.
     let langgraph = quell_langgraph::in_its_words(langgraph);
     let langgraph = langgraph.layer(from_fn_with_state(Arc::new(lookup.clone()), outermost));
@@ -97,8 +100,13 @@ where
 }
 
 /// What a request of `LangGraph` goes through.
-async fn of_langgraph(State(service): State<Service>, request: Request, next: Next) -> Response {
-    streams::layer(&service, request, |request| counted::layer(request, next)).await
+async fn of_langgraph(
+    State((service, metrics)): State<(Service, Metrics)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let of = (&service, &metrics);
+    streams::layer(&service, request, |request| counted::layer(of, request, next)).await
 }
 
 /// What any other request goes through.
@@ -117,6 +125,11 @@ async fn of_guarded(guarded: &Guarded, request: Request, next: Next) -> Response
     }
     let page = |request| page::at_root(request, |request| next.run(request));
     streams::layer(service, request, page).await
+}
+
+/// Tells whether a path is below one of those that are of `LangGraph` alone.
+fn is_of_langgraph(path: &str) -> bool {
+    ["threads", "runs", "assistants", "store"].contains(&path.split('/').nth(1).unwrap_or_default())
 }
 
 /// What the layer of other requests than those of `LangGraph` knows.

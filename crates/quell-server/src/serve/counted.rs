@@ -3,20 +3,29 @@
 use axum::Json;
 use axum::body::to_bytes;
 use axum::extract::Request;
-use axum::http::header::ACCEPT;
+use axum::http::header::{ACCEPT, CONTENT_LENGTH};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use quell_http::Service;
 use serde_json::Value;
 
-/// Answers with JSON that has the keys of both contracts. Who names a format, or reads text, asks
-/// `LangGraph` alone: so does Prometheus.
-pub(super) async fn layer(mut request: Request, next: Next) -> Response {
-    let is_of_both = request.uri().path() == PATH
-        && !is_format_named(request.uri())
-        && !reads_text(request.headers());
-    if !is_of_both {
+use super::metrics::{self, Metrics};
+
+/// Answers with JSON that has the keys of both contracts. Who names a format asks `LangGraph`
+/// alone. Who reads text, as Prometheus does, has what that says, and behind it what `/v1/metrics`
+/// has, if the caller may read that.
+pub(super) async fn layer(
+    (service, metrics): (&Service, &Metrics),
+    mut request: Request,
+    next: Next,
+) -> Response {
+    if request.uri().path() != PATH || is_format_named(request.uri()) {
         return next.run(request).await;
+    }
+    if reads_text(request.headers()) {
+        let more = metrics::for_caller(service, metrics, request.headers());
+        return with_more(next.run(request).await, more).await;
     }
     *request.uri_mut() = Uri::from_static("/metrics?format=json");
     let answer = next.run(request).await;
@@ -33,6 +42,15 @@ pub(super) async fn layer(mut request: Request, next: Next) -> Response {
         all.extend(more);
     }
     Json(all).into_response()
+}
+
+async fn with_more(answer: Response, more: Option<String>) -> Response {
+    let Some(more) = more.filter(|_| answer.status() == StatusCode::OK) else { return answer };
+    let (mut head, body) = answer.into_parts();
+    let mut text = to_bytes(body, BYTES_MAX).await.unwrap_or_default().to_vec();
+    text.extend_from_slice(more.as_bytes());
+    head.headers.remove(CONTENT_LENGTH);
+    Response::from_parts(head, text.into())
 }
 
 fn is_format_named(uri: &Uri) -> bool {

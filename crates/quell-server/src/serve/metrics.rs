@@ -80,6 +80,16 @@ async fn show(
     }
 }
 
+/// Yields what `/v1/metrics` has, for whoever may read it.
+pub(super) fn for_caller(
+    service: &Service,
+    metrics: &Metrics,
+    headers: &HeaderMap,
+) -> Option<String> {
+    let who = service.access_of().check(headers).ok()?;
+    who.sees_all().then(|| written(service, metrics))
+}
+
 fn written(service: &Service, metrics: &Metrics) -> String {
     let mut all = Registry::with_prefix("quell");
     all.register_collector(Box::new(OfEngine(service.engine().clone())));

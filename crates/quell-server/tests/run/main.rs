@@ -111,6 +111,7 @@ mod support;
 mod taken_over;
 #[cfg(test)]
 mod traced;
+mod truncated;
 #[cfg(test)]
 mod trust;
 #[cfg(test)]

@@ -10,6 +10,12 @@ use crate::support::Scratch;
 
 /// Sends a request without a body; yields the head of the answer, in lower case, and its JSON.
 fn asked(site: &Site, line: &str, headers: &str) -> (String, Value) {
+    let (head, body) = told(site, line, headers);
+    (head, serde_json::from_str(&body).unwrap_or_default())
+}
+
+/// As [`asked`], of an answer that is text.
+fn told(site: &Site, line: &str, headers: &str) -> (String, String) {
     let host = site.address();
     let request = format!("{line} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n{headers}\r\n");
     let mut client = TcpStream::connect(site.address()).expect("it listens");
@@ -17,7 +23,7 @@ fn asked(site: &Site, line: &str, headers: &str) -> (String, Value) {
     let mut answer = String::new();
     client.read_to_string(&mut answer).expect("it answers");
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
-    (head.to_lowercase(), serde_json::from_str(body).unwrap_or_default())
+    (head.to_lowercase(), body.to_owned())
 }
 
 #[test]
@@ -66,6 +72,12 @@ fn a_path_that_no_contract_serves_has_an_error_code_unless_the_options_say_no() 
             assert!(head.starts_with("http/1.1 404"), "{head}");
             assert_eq!(answer, body, "{path}");
         }
+        // Below the paths that are of LangGraph alone a body has its one key.
+        for path in ["/threads/a/nope", "/runs/a/b/c", "/store/x", "/assistants/a/b/c/d"] {
+            let (head, answer) = asked(&site, &format!("GET {path}"), "");
+            assert!(head.starts_with("http/1.1 404"), "{head}");
+            assert_eq!(answer, json!({ "detail": "Not Found" }), "{path}");
+        }
     }
 }
 
@@ -100,6 +112,13 @@ fn metrics_have_the_keys_of_both_contracts_unless_somebody_reads_text() {
         let (head, _) = asked(&site, line, headers);
         assert!(head.contains("\r\ncontent-type: text/plain; version=0.0.4"), "{head}");
     }
+    // Prometheus finds there what the server counts as well.
+    let (_, text) = told(&site, "GET /metrics", reads_text);
+    for line in ["lg_api_num_running_runs 0\n", "\nquell_long_requests 0\n", "\n# EOF\n"] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    let (_, text) = told(&site, "GET /metrics?format=prometheus", reads_text);
+    assert!(text.contains("lg_api_num_running_runs 0\n") && !text.contains("quell_"), "{text}");
     let (_, answer) = asked(&site, "GET /metrics?format=json", "");
     assert!(answer["queue"].is_object() && answer.get("metrics").is_none(), "{answer}");
     let (head, _) = asked(&site, "HEAD /metrics", "");
