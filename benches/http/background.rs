@@ -37,9 +37,13 @@ pub(crate) async fn memory(http: &Http, ours: &Side, theirs: &Side) -> Result<()
 
 async fn slope(http: &Http, side: &Side, name: &str) -> Result<f64, String> {
     let probe = Uuid::now_v7().to_string();
-    langgraph::crowd(http, &side.url, PACE, &probe, FEW).await?;
+    let start = async |count| {
+        let threads = langgraph::empty(http, &side.url, count).await?;
+        langgraph::crowd(http, &side.url, PACE, &probe, &threads).await
+    };
+    start(FEW).await?;
     let few = ticked(http, side, &probe, FEW).await?;
-    langgraph::crowd(http, &side.url, PACE, &probe, MANY - FEW).await?;
+    start(MANY - FEW).await?;
     let many = ticked(http, side, &probe, MANY).await?;
     Ok(print_slope(name, "run", (few, FEW), (many, MANY)))
 }

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use crate::client::{Body, Http};
-use crate::langgraph::{self, AT_ONCE};
+use crate::langgraph::{self, AT_ONCE, Former};
 use crate::load::Pace;
 use crate::side::Side;
 
@@ -19,14 +19,16 @@ pub(crate) async fn compare(http: &Http, ours: &Side, theirs: &Side) -> Result<(
     section("http/bulk: from POST /runs/cancel by status to the last tick", &shape);
     let mut times = Vec::new();
     for _ in 0..ROUNDS {
-        let crowd = Crowd::start(http, ours, FEW, FEW_PACE).await?;
+        let threads = langgraph::empty(http, &ours.url, FEW).await?;
+        let crowd = Crowd::start(http, ours, threads, FEW_PACE).await?;
         match crowd.cancel(http, ours, "interrupt", FEW_PACE).await? {
             Some(quiet) => times.push(quiet),
             None => return Err("bodies of ours ticked on".to_owned()),
         }
     }
     latency("ours", "cancel to the last tick", times);
-    let crowd = Crowd::start(http, theirs, FEW, FEW_PACE).await?;
+    let threads = langgraph::empty(http, &theirs.url, FEW).await?;
+    let crowd = Crowd::start(http, theirs, threads, FEW_PACE).await?;
     match crowd.cancel(http, theirs, "interrupt", FEW_PACE).await? {
         Some(quiet) => latency("theirs", "cancel to the last tick", vec![quiet]),
         None => println!("   theirs   ticks on {} s after the answer", PATIENCE.as_secs()),
@@ -40,7 +42,13 @@ pub(crate) async fn many(http: &Http, without: &Side, stored: &Side) -> Result<(
         let shape = format!("slow: {MANY} background runs, each ticks every {MANY_MS} ms");
         section(&format!("http/bulk_many {name}: to the last tick, to the right records"), &shape);
         for action in ["interrupt", "rollback"] {
-            let crowd = Crowd::start(http, side, MANY, MANY_PACE).await?;
+            // What is rolled back has a former state to come back to.
+            let threads = if action == "rollback" {
+                langgraph::filled(http, &side.url, MANY).await?
+            } else {
+                langgraph::empty(http, &side.url, MANY).await?
+            };
+            let crowd = Crowd::start(http, side, threads, MANY_PACE).await?;
             let idle = crowd.idle_after(http, side, action);
             let quiet = crowd.cancel(http, side, action, MANY_PACE).await?;
             let quiet = quiet.ok_or("bodies ticked on")?;
@@ -57,19 +65,24 @@ pub(crate) async fn many(http: &Http, without: &Side, stored: &Side) -> Result<(
     Ok(())
 }
 
-/// Runs that tick under one probe, each in a thread that has a value of before.
+/// Runs that tick under one probe, each in a thread of its own.
 struct Crowd {
     probe: String,
-    threads: Vec<String>,
+    threads: Vec<Former>,
 }
 
 impl Crowd {
     /// Starts them, and returns when each of them may have ticked.
-    async fn start(http: &Http, side: &Side, count: usize, pace: Pace) -> Result<Self, String> {
+    async fn start(
+        http: &Http,
+        side: &Side,
+        threads: Vec<Former>,
+        pace: Pace,
+    ) -> Result<Self, String> {
         let probe = Uuid::now_v7().to_string();
-        let threads = langgraph::crowd(http, &side.url, pace, &probe, count).await?;
+        langgraph::crowd(http, &side.url, pace, &probe, &threads).await?;
         let began = Instant::now();
-        let enough = u64::try_from(count).unwrap_or(u64::MAX);
+        let enough = u64::try_from(threads.len()).unwrap_or(u64::MAX);
         while side.counted(http, &probe).await? < enough {
             if began.elapsed() > PATIENCE * 12 {
                 return Err(format!("{}: its bodies do not tick", side.url));
@@ -137,18 +150,18 @@ impl Crowd {
         })
     }
 
-    /// Counts the runs and threads that are not as they have to be.
+    /// Counts the threads that are not as they have to be: after a rollback each is read exactly as
+    /// before its run; else its one run was interrupted.
     async fn wrong(&self, http: &Http, side: &Side, action: &str) -> Result<usize, String> {
         let is_rollback = action == "rollback";
-        let check = |thread: &String| {
-            let threads = format!("{}/threads/{}", side.url, thread);
+        let check = |thread: &Former| {
+            let (id, before) = (thread.id.clone(), thread.read.clone());
             async move {
-                let thread = http.get(&threads).await?;
-                let runs = http.get(&format!("{threads}/runs")).await?;
-                let runs = runs.as_array().map_or(&[] as &[Value], Vec::as_slice);
                 let is_right = if is_rollback {
-                    runs.is_empty() && thread["status"] == "idle" && thread["values"].is_null()
+                    langgraph::read(http, &side.url, &id).await? == before
                 } else {
+                    let runs = http.get(&format!("{}/threads/{id}/runs", side.url)).await?;
+                    let runs = runs.as_array().map_or(&[] as &[Value], Vec::as_slice);
                     let status = runs.first().map(|run| &run["status"]);
                     runs.len() == 1 && status.is_some_and(|status| status == "interrupted")
                 };
@@ -161,8 +174,8 @@ impl Crowd {
 
     /// Deletes all threads.
     async fn delete(&self, http: &Http, side: &Side) -> Result<(), String> {
-        let delete = |thread: &String| {
-            let url = format!("{}/threads/{}", side.url, thread);
+        let delete = |thread: &Former| {
+            let url = format!("{}/threads/{}", side.url, thread.id);
             async move { http.delete(&url).await }
         };
         let deletes = stream::iter(&self.threads).map(delete).buffer_unordered(AT_ONCE);

@@ -17,7 +17,7 @@ pub(crate) async fn start(
     pace: Pace,
     probe: &str,
 ) -> Result<Live, String> {
-    let runs = format!("{url}/threads/{}/runs/stream", thread(http, url).await?);
+    let runs = format!("{url}/threads/{}/runs/stream", thread(http, url, &json!({})).await?);
     let request = json!({
         "assistant_id": load.component,
         "input": { "ms": pace.total_ms, "chunk_ms": pace.tick_ms, "tag": probe },
@@ -29,23 +29,70 @@ pub(crate) async fn start(
     Ok(Live { events, cancel: format!("{url}{run}/cancel") })
 }
 
-/// Makes threads, and starts a run in each that ticks and that nobody reads. Yields the ids of the
-/// threads.
+/// A thread, and what is read of it while no run of it is live.
+pub(crate) struct Former {
+    pub(crate) id: String,
+    /// Its row, its state and the ids of its runs.
+    pub(crate) read: Value,
+}
+
+/// Makes threads without values.
+pub(crate) async fn empty(http: &Http, url: &str, count: usize) -> Result<Vec<Former>, String> {
+    let make = |_| async move {
+        Ok::<_, String>(Former { id: thread(http, url, &json!({})).await?, read: Value::Null })
+    };
+    stream::iter(0..count).map(make).buffer_unordered(AT_ONCE).try_collect().await
+}
+
+/// Makes threads with values of their own: every other one has them from a run that has ended,
+/// those of the others were put.
+pub(crate) async fn filled(http: &Http, url: &str, count: usize) -> Result<Vec<Former>, String> {
+    let fill = |nth| async move {
+        let text = format!("former-{nth}");
+        let (metadata, path, request) = if nth % 2 == 0 {
+            let run = json!({ "assistant_id": "echo", "input": { "text": text } });
+            (json!({}), "runs/wait", run)
+        } else {
+            // Without a run the graph of a thread is what its metadata say.
+            (json!({ "graph_id": "slow" }), "state", json!({ "values": { "text": text } }))
+        };
+        let id = thread(http, url, &json!({ "metadata": metadata })).await?;
+        http.post(&format!("{url}/threads/{id}/{path}"), &Body::Json(&request)).await?;
+        let read = read(http, url, &id).await?;
+        let is_filled = [&read["row"], &read["state"]].map(|it| it["values"]["text"] == text);
+        if is_filled != [true; 2] || read["row"]["status"] != "idle" {
+            return Err(format!("{url}/threads/{id}: no {text}: {read}"));
+        }
+        Ok(Former { id, read })
+    };
+    stream::iter(0..count).map(fill).buffer_unordered(AT_ONCE).try_collect().await
+}
+
+/// Reads the row of a thread, its state, and the ids of its runs.
+pub(crate) async fn read(http: &Http, url: &str, thread: &str) -> Result<Value, String> {
+    let path = format!("{url}/threads/{thread}");
+    let (row, state) = (http.get(&path).await?, http.get(&format!("{path}/state")).await?);
+    let runs = http.get(&format!("{path}/runs")).await?;
+    let runs = runs.as_array().ok_or(format!("{path}/runs: no list"))?;
+    let runs: Vec<_> = runs.iter().map(|run| &run["run_id"]).collect();
+    Ok(json!({ "row": row, "state": state, "runs": runs }))
+}
+
+/// Starts a run in each of these threads that ticks and that nobody reads.
 pub(crate) async fn crowd(
     http: &Http,
     url: &str,
     pace: Pace,
     probe: &str,
-    count: usize,
-) -> Result<Vec<String>, String> {
+    threads: &[Former],
+) -> Result<(), String> {
     let input = json!({ "ms": pace.total_ms, "chunk_ms": pace.tick_ms, "tag": probe });
     let request = json!({ "assistant_id": "slow", "input": input, "stream_mode": ["custom"] });
-    let start = |_| async {
-        let thread = thread(http, url).await?;
-        http.post(&format!("{url}/threads/{thread}/runs"), &Body::Json(&request)).await?;
-        Ok(thread)
+    let start = |thread: &Former| {
+        let (runs, request) = (format!("{url}/threads/{}/runs", thread.id), &request);
+        async move { http.post(&runs, &Body::Json(request)).await.map(drop) }
     };
-    stream::iter(0..count).map(start).buffer_unordered(AT_ONCE).try_collect().await
+    stream::iter(threads).map(start).buffer_unordered(AT_ONCE).try_collect().await
 }
 
 /// Requests at once while runs are started and looked at.
@@ -53,7 +100,7 @@ pub(crate) const AT_ONCE: usize = 32;
 
 /// Makes a thread, and tells how soon a run of it says something.
 pub(crate) async fn first_event(http: &Http, url: &str) -> Result<Duration, String> {
-    let runs = format!("{url}/threads/{}/runs/stream", thread(http, url).await?);
+    let runs = format!("{url}/threads/{}/runs/stream", thread(http, url, &json!({})).await?);
     let request = json!({ "assistant_id": "echo", "input": { "text": "hi" } });
     let began = Instant::now();
     let (_, mut events) = http.watch(&runs, &Body::Json(&request)).await?;
@@ -64,9 +111,9 @@ pub(crate) async fn first_event(http: &Http, url: &str) -> Result<Duration, Stri
 }
 
 /// Makes a thread, and yields its id.
-async fn thread(http: &Http, url: &str) -> Result<String, String> {
+async fn thread(http: &Http, url: &str, request: &Value) -> Result<String, String> {
     let threads = format!("{url}/threads");
-    let thread = http.post(&threads, &Body::Json(&json!({}))).await?;
+    let thread = http.post(&threads, &Body::Json(request)).await?;
     let thread: Value = serde_json::from_slice(&thread).unwrap_or_default();
     let id = thread["thread_id"].as_str().ok_or(format!("{threads}: no thread_id"))?;
     Ok(id.to_owned())

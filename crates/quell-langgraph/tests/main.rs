@@ -29,7 +29,6 @@ mod items;
 mod items_bounds;
 mod late;
 mod load;
-mod load_nodes;
 mod memory;
 mod model;
 mod nodes;

@@ -3,12 +3,14 @@
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request};
+use axum::response::Response;
 use quell::EngineConfig;
 use quell_demo::Witness;
 use quell_flow::{Catalog, Component};
 use quell_http::{Access, Service};
 use quell_langgraph::Options;
 use serde_json::{Value, json};
+use tower::ServiceExt as _;
 
 pub(crate) use quell_test_support::Answer;
 
@@ -89,14 +91,22 @@ impl Server {
         other
     }
 
-    pub(crate) async fn send(&self, method: Method, path: &str, body: &str) -> Answer {
+    fn request(&self, method: Method, path: &str, body: &str) -> Request<Body> {
         let mut request = Request::builder().method(method).uri(path);
         request = request.header("content-type", "application/json");
         for (name, value) in &self.headers {
             request = request.header(*name, value);
         }
-        let request = request.body(Body::from(body.to_owned())).unwrap();
-        quell_test_support::send(&self.app, request).await
+        request.body(Body::from(body.to_owned())).unwrap()
+    }
+
+    pub(crate) async fn send(&self, method: Method, path: &str, body: &str) -> Answer {
+        quell_test_support::send(&self.app, self.request(method, path, body)).await
+    }
+
+    /// Asks, and reads nothing of the answer but its head. Who drops it goes away.
+    pub(crate) async fn open(&self, method: Method, path: &str, body: &str) -> Response {
+        self.app.clone().oneshot(self.request(method, path, body)).await.unwrap()
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {

@@ -2,6 +2,7 @@
 released Python client. The witness decides that work has stopped."""
 
 import asyncio
+import json
 import time
 import uuid
 from datetime import datetime
@@ -16,7 +17,7 @@ from langgraph_sdk.errors import (
     UnprocessableEntityError,
 )
 
-from demo import GRAPHS, KEY, NODES, PREFIX, URL, Probe
+from demo import GRAPHS, HTTP, KEY, NODES, PREFIX, URL, Probe, until
 from langgraph_calls import LONG, assert_stopped, gone, made, tag, ticking, until_ticking
 
 pytestmark = pytest.mark.skipif(
@@ -307,11 +308,17 @@ async def cutting():
         yield LangGraphClient(http), cut.calls
 
 
+def told_by_every_server(path, headers=None):
+    """What each server says of a run that has ended, without what keeps the answer alive."""
+    for node in NODES:
+        answer = HTTP.get(f"{node}{path}", headers=headers)
+        assert answer.status_code == 200, answer.text
+        yield answer.text.replace(": heartbeat\n", "").strip()
+
+
 @pytest.mark.parametrize("is_stateless", [False, True])
 async def test_a_client_whose_stream_is_cut_comes_back_by_location(cutting, is_stateless):
     client, calls = cutting
-    if is_stateless and len(NODES) > 1:
-        pytest.skip("a stateless run is gone with its end from all nodes but its own")
     thread = None if is_stateless else await made(client)
     parts = [
         part
@@ -326,17 +333,30 @@ async def test_a_client_whose_stream_is_cut_comes_back_by_location(cutting, is_s
     assert parts[-1].data["log"] == ["slow:done"]
     ids = [part.id for part in parts]
     assert ids == sorted(set(ids)), "nothing twice"
-    run = parts[0].data["run_id"]
-    assert f"GET /runs/{run}/stream" in [call.replace(f"/threads/{thread}", "") for call in calls]
+    back = f"/runs/{parts[0].data['run_id']}/stream"
+    assert f"GET {back}" in [call.replace(f"/threads/{thread}", "") for call in calls]
+    if is_stateless:
+        # Who comes back behind the end is told by every server what is missing.
+        for text in told_by_every_server(back, {"Last-Event-ID": ids[1]}):
+            missing = [line[4:] for line in text.splitlines() if line.startswith("id: ")]
+            assert missing == ids[2:] and "slow:done" in text
 
 
 @pytest.mark.filterwarnings("ignore:Request failed")
-async def test_a_client_whose_wait_is_cut_comes_back_by_location(cutting):
+@pytest.mark.parametrize("is_stateless", [False, True])
+async def test_a_client_whose_wait_is_cut_comes_back_by_location(cutting, is_stateless):
     client, calls = cutting
-    thread = await made(client) if len(NODES) > 1 else None
+    thread = None if is_stateless else await made(client)
     # Its first piece is the line that keeps it alive, after five seconds.
     values = await client.runs.wait(thread, GRAPHS["slow"], input={"ms": 5_300})
     assert values["log"] == ["slow:done"] and calls[-1].endswith("/join")
+    if is_stateless:
+        # The run is deleted at its end. Every server still says what it left.
+        back = calls[-1].removeprefix("GET ")
+        run = back.removesuffix("/join")
+        until(lambda: all(HTTP.get(node + run).status_code == 404 for node in NODES))
+        for text in told_by_every_server(back):
+            assert json.loads(text) == values
 
 
 # Section 8: streams.

@@ -1,25 +1,24 @@
-//! Clients that do what they like to threads and runs, for some seconds; with `QUELL_LONG=1` 200 of
-//! them for a minute, with 10,000 threads. What they are promised is looked at as they go, and when
-//! they have left: nothing overlaps or is left, streams are exact, and what is deleted is gone.
+//! What the clients do to threads and runs, and what the bodies see.
 
 use std::collections::{HashMap, HashSet};
 use std::env;
+use std::fmt::Debug;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use axum::http::Method;
+use axum::http::{Method, StatusCode};
 use fastrand::Rng;
 use futures::future::join_all;
 use futures::{StreamExt as _, stream};
-use quell::store::MemoryStore;
-use quell::{EngineConfig, Failure, Payload, RunContext, RunFilter};
+use quell::{EngineConfig, Failure, Payload, RunContext};
 use quell_flow::Component;
-use quell_sqlite::SqliteStore;
 use quell_test_support::{Witness, seeds, within};
 use serde_json::{Value, json};
 use tokio::time::sleep;
+use uuid::Uuid;
 
+use super::leaving::Asked;
 use crate::talk::{Answer, Server};
 use crate::threads::{delete, row};
 
@@ -41,22 +40,24 @@ impl Size {
 }
 
 /// A thread as the clients know it.
-struct Known {
-    id: String,
+pub(super) struct Known {
+    pub(super) id: String,
     /// Somebody deletes it: nobody else does.
     is_leaving: AtomicBool,
     /// Its deletion was answered.
-    is_deleted: AtomicBool,
-    runs: Mutex<Vec<String>>,
+    pub(super) is_deleted: AtomicBool,
+    pub(super) runs: Mutex<Vec<String>>,
+    /// The runs that a client leaves, or has left, that stops them when it goes.
+    pub(super) left: Mutex<HashSet<String>>,
 }
 
 impl Known {
-    fn new(id: String) -> Arc<Self> {
-        let (is_leaving, is_deleted, runs) = Default::default();
-        Arc::new(Self { id, is_leaving, is_deleted, runs })
+    pub(super) fn new(id: String) -> Arc<Self> {
+        let (is_leaving, is_deleted, runs, left) = Default::default();
+        Arc::new(Self { id, is_leaving, is_deleted, runs, left })
     }
 
-    fn path(&self) -> String {
+    pub(super) fn path(&self) -> String {
         format!("/threads/{}", self.id)
     }
 }
@@ -71,7 +72,9 @@ async fn work(seen: Witnesses, ctx: RunContext, input: Payload) -> Result<Payloa
     let witness = seen.lock().unwrap().entry(who).or_default().clone();
     let _inside = witness.enter();
     for nth in 0..input["steps"].as_u64().unwrap_or(1) {
-        ctx.emit(Payload::from(json!({ "nth": nth })));
+        if nth < SAID {
+            ctx.emit(Payload::from(json!({ "nth": nth })));
+        }
         let rest = sleep(Duration::from_millis(2));
         if input["listens"] == true {
             if ctx.run_until_stopped(rest).await.is_err() {
@@ -84,15 +87,18 @@ async fn work(seen: Witnesses, ctx: RunContext, input: Payload) -> Result<Payloa
     Ok(input.into())
 }
 
+/// What goes on until it is stopped says no more than a server holds.
+const SAID: u64 = 1_000;
+
 /// Some servers, and clients.
 pub(crate) struct Load {
-    servers: Vec<Server>,
+    pub(super) servers: Vec<Server>,
     size: Size,
-    seen: Witnesses,
-    threads: Mutex<Vec<Arc<Known>>>,
+    pub(super) seen: Witnesses,
+    pub(super) threads: Mutex<Vec<Arc<Known>>>,
     /// The threads that are deleted, and those that were made anew under the same id.
-    deleted: Mutex<Vec<Arc<Known>>>,
-    anew: Mutex<HashSet<String>>,
+    pub(super) deleted: Mutex<Vec<Arc<Known>>>,
+    pub(super) anew: Mutex<HashSet<String>>,
 }
 
 impl Load {
@@ -122,11 +128,12 @@ impl Load {
             for client in join_all(clients.collect::<Vec<_>>()).await {
                 client.unwrap();
             }
+            self.leave_each(&mut Rng::with_seed(seed.0)).await;
             self.look_at_the_end().await;
         }
     }
 
-    async fn make(&self, nth: usize, body: Value) -> String {
+    pub(super) async fn make(&self, nth: usize, body: Value) -> String {
         let server = &self.servers[nth % self.servers.len()];
         let made = server.post("/threads", &body).await;
         assert_eq!(made.status, 200, "{}", made.text);
@@ -135,43 +142,53 @@ impl Load {
 
     async fn client(self: Arc<Self>, mut rng: Rng, until: Instant) {
         while Instant::now() < until {
-            let server = self.servers[rng.usize(..self.servers.len())].clone();
+            let server = self.any(&mut rng);
             let thread = {
                 let threads = self.threads.lock().unwrap();
                 Arc::clone(&threads[rng.usize(..threads.len())])
             };
-            match rng.u8(..20) {
-                0..=5 => drop(self.made((&server, "runs"), &thread, &mut rng).await),
+            let body = Self::body(&thread, &mut rng);
+            match rng.u8(..28) {
+                0..=5 => drop(self.made((&server, "runs"), &thread, body).await),
                 6..=8 => self.stream(&server, &thread, &mut rng).await,
-                9 | 10 => self.wait(&server, &thread, &mut rng).await,
+                9 | 10 => self.wait((&server, "runs/wait"), &thread, body).await,
                 11..=13 => self.stop(&server, &thread, &mut rng).await,
                 14 => self.read(&server, &thread, &mut rng).await,
                 15 | 16 => self.delete_run(&server, &thread, &mut rng).await,
                 17 => self.copy(&server, &thread).await,
                 18 => self.change(&server, &thread).await,
-                _ => self.delete(&server, &thread, &mut rng).await,
+                19 => self.delete(&server, &thread, &mut rng).await,
+                20 => self.make_by_runs(&mut rng).await,
+                21..=25 => drop(self.leave(&server, &thread, Asked::any(&mut rng), &mut rng).await),
+                _ => self.leave_join(&server, &thread, &mut rng).await,
             }
         }
     }
 
-    fn body(thread: &Known, rng: &mut Rng) -> Value {
+    pub(super) fn any(&self, rng: &mut Rng) -> Server {
+        self.servers[rng.usize(..self.servers.len())].clone()
+    }
+
+    pub(super) fn body(thread: &Known, rng: &mut Rng) -> Value {
         let strategies = ["enqueue", "enqueue", "reject", "interrupt", "rollback"];
         let strategy = strategies[rng.usize(..strategies.len())];
         let input = json!({ "who": thread.id, "steps": rng.u8(..5), "listens": rng.bool() });
+        let after = if rng.u8(..8) == 0 { rng.f64() / 5.0 } else { 0.0 };
         json!({ "assistant_id": "work", "multitask_strategy": strategy, "input": input,
-            "stream_resumable": true, "stream_mode": ["custom", "values"] })
+            "stream_resumable": true, "stream_mode": ["custom", "values"],
+            "after_seconds": after })
     }
 
-    /// Makes a run. In a thread whose deletion was answered before it was asked for, there is none.
-    async fn made(&self, to: (&Server, &str), thread: &Known, rng: &mut Rng) -> Option<Answer> {
+    /// Makes a run.
+    pub(super) async fn made(
+        &self,
+        to: (&Server, &str),
+        thread: &Known,
+        body: Value,
+    ) -> Option<Answer> {
         let was_deleted = thread.is_deleted.load(Ordering::SeqCst);
-        let body = Self::body(thread, rng);
         let answer = to.0.post(&format!("{}/{}", thread.path(), to.1), &body).await;
-        let status = answer.status.as_u16();
-        assert!(matches!(status, 200 | 404 | 409 | 429), "{status}: {}", answer.text);
-        let is_anew = self.anew.lock().unwrap().contains(&thread.id);
-        assert!(status != 200 || !was_deleted || is_anew, "a run in a thread that is deleted");
-        if status != 200 {
+        if !self.is_made(thread, was_deleted, answer.status, &answer) {
             return None;
         }
         let run = answer.header("content-location").to_owned();
@@ -179,25 +196,43 @@ impl Load {
         Some(answer)
     }
 
-    async fn wait(&self, server: &Server, thread: &Known, rng: &mut Rng) {
-        let told = within("a wait ends", self.made((server, "runs/wait"), thread, rng)).await;
-        assert!(told.is_none_or(|told| told.json().is_object()));
+    /// Says whether a run was made. In a thread whose deletion was answered before it was asked
+    /// for, there is none.
+    pub(super) fn is_made(
+        &self,
+        thread: &Known,
+        was_deleted: bool,
+        status: StatusCode,
+        answer: &dyn Debug,
+    ) -> bool {
+        assert!(matches!(status.as_u16(), 200 | 404 | 409 | 429), "{answer:?}");
+        let is_anew = self.anew.lock().unwrap().contains(&thread.id);
+        assert!(status != 200 || !was_deleted || is_anew, "a run in a thread that is deleted");
+        status == 200
     }
 
-    async fn stream(&self, server: &Server, thread: &Known, rng: &mut Rng) {
-        let streamed = self.made((server, "runs/stream"), thread, rng);
-        let Some(streamed) = within("a stream ends", streamed).await else { return };
-        let (run, told) = (streamed.header("content-location"), events(&streamed.text));
-        let is_rising = told.windows(2).all(|two| two[0].0 < two[1].0);
-        assert!(is_rising && told.iter().all(|it| !it.0.is_empty()), "{told:?}");
-        let other = &self.servers[rng.usize(..self.servers.len())];
-        let (other, path) = (other.saying("last-event-id", "-1"), format!("{run}/stream"));
-        let again = events(&within("a replay ends", other.get(&path)).await.text);
-        match again.split_last() {
-            // It was deleted meanwhile.
-            Some((last, begin)) if last.1 == "error" => assert!(told.starts_with(begin), "{run}"),
-            _ => assert_eq!(again, told, "{run}"),
+    /// Has two clients make a thread by its first run, at once: it is one, on every node.
+    async fn make_by_runs(&self, rng: &mut Rng) {
+        let thread = Known::new(Uuid::now_v7().to_string());
+        let bodies = [(); 2].map(|()| {
+            let mut body = Self::body(&thread, rng);
+            body["if_not_exists"] = json!("create");
+            body
+        });
+        let [one, two] = [self.any(rng), self.any(rng)];
+        let made = bodies.into_iter().zip([&one, &two]);
+        let made = made.map(|(body, server)| self.made((server, "runs"), &thread, body));
+        let made = within("a thread is made", join_all(made)).await;
+        assert!(made.iter().any(Option::is_some), "nobody makes it");
+        for server in &self.servers {
+            row(server, &thread.id).await;
         }
+        self.threads.lock().unwrap().push(thread);
+    }
+
+    async fn wait(&self, to: (&Server, &str), thread: &Known, body: Value) {
+        let told = within("a wait ends", self.made(to, thread, body)).await;
+        assert!(told.is_none_or(|told| told.json().is_object()));
     }
 
     async fn stop(&self, server: &Server, thread: &Known, rng: &mut Rng) {
@@ -268,10 +303,10 @@ impl Load {
         }
         if rng.bool() {
             self.anew.lock().unwrap().insert(thread.id.clone());
-            let body = json!({ "thread_id": thread.id, "metadata": { "anew": 1 } });
+            let by_run = rng.bool();
             // A run that is being made in it just now is taken back first.
             within("its id is free", async {
-                while server.post("/threads", &body).await.status != 200 {
+                while !self.make_anew(server, thread, by_run).await {
                     sleep(Duration::from_millis(5)).await;
                 }
             })
@@ -287,114 +322,21 @@ impl Load {
         self.threads.lock().unwrap().push(Known::new(new));
     }
 
-    async fn look_at_the_end(&self) {
-        let threads = self.threads.lock().unwrap().clone();
-        let anew = self.anew.lock().unwrap().clone();
-        for known in &threads {
-            let is_there = !known.is_deleted.load(Ordering::SeqCst) || anew.contains(&known.id);
-            if is_there {
-                self.look_at(known).await;
-            }
+    /// Makes a thread that was deleted, by itself or by its first run.
+    async fn make_anew(&self, server: &Server, thread: &Known, by_run: bool) -> bool {
+        let metadata = json!({ "anew": 1 });
+        if by_run {
+            let run = json!({ "assistant_id": "work", "input": { "who": thread.id },
+                "if_not_exists": "create", "metadata": metadata });
+            return self.made((server, "runs"), thread, run).await.is_some();
         }
-        let deleted = self.deleted.lock().unwrap().clone();
-        for gone in &deleted {
-            let runs = gone.runs.lock().unwrap().clone();
-            for server in &self.servers {
-                for path in runs.iter().chain([&gone.path(), &format!("{}/runs", gone.path())]) {
-                    assert_eq!(server.get(path).await.status, 404, "{path}");
-                }
-                let found = server.post("/threads/search", &json!({ "ids": [gone.id] })).await;
-                assert_eq!(found.json(), json!([]));
-            }
-        }
-        for server in &self.servers {
-            let engine = server.service.engine();
-            within("nothing is left", async {
-                while !engine.runs(&RunFilter::new().live()).is_empty() {
-                    sleep(Duration::from_millis(5)).await;
-                }
-            })
-            .await;
-        }
-        for (thread, witness) in &*self.seen.lock().unwrap() {
-            assert!(witness.most() <= 1, "runs of {thread} overlap");
-            assert_eq!(witness.inside(), 0, "{thread}");
-        }
-        assert!(!self.seen.lock().unwrap().is_empty(), "nothing ran");
-    }
-
-    /// Every node comes to say the same of a thread, which comes to rest, and of its runs.
-    async fn look_at(&self, thread: &Known) {
-        let mut rows = self.rows(thread).await;
-        for _ in 0..LOOKS {
-            if rows.windows(2).all(|two| two[0] == two[1]) {
-                break;
-            }
-            sleep(Duration::from_millis(20)).await;
-            rows = self.rows(thread).await;
-        }
-        assert!(rows.windows(2).all(|two| two[0] == two[1]), "{}: {rows:?}", thread.id);
-        let runs = thread.runs.lock().unwrap().clone();
-        for run in &runs {
-            let mut all = Vec::new();
-            for server in &self.servers {
-                all.push(server.status(run).await);
-            }
-            let is_over = |status: &String| !matches!(&**status, "pending" | "running");
-            assert!(all.iter().all(is_over) && all.windows(2).all(|it| it[0] == it[1]), "{all:?}");
-        }
-    }
-
-    async fn rows(&self, thread: &Known) -> Vec<[Value; 3]> {
-        let mut rows = Vec::new();
-        for server in &self.servers {
-            let row = within("it comes to rest", async {
-                loop {
-                    let row = row(server, &thread.id).await;
-                    if row["status"] != "busy" {
-                        return row;
-                    }
-                    sleep(Duration::from_millis(5)).await;
-                }
-            });
-            let row = row.await;
-            rows.push(["values", "metadata", "status"].map(|key| row[key].clone()));
-        }
-        rows
+        let body = json!({ "thread_id": thread.id, "metadata": metadata });
+        server.post("/threads", &body).await.status == 200
     }
 }
 
-/// How often a thread at rest is looked at until all nodes say the same.
-const LOOKS: usize = 50;
-
-fn pick(thread: &Known, rng: &mut Rng) -> Option<String> {
+/// Picks a run of a thread.
+pub(super) fn pick(thread: &Known, rng: &mut Rng) -> Option<String> {
     let runs = thread.runs.lock().unwrap();
     (!runs.is_empty()).then(|| runs[rng.usize(..runs.len())].clone())
-}
-
-fn events(text: &str) -> Vec<(String, String, String)> {
-    let frames = text.split("\n\n").map(|frame| {
-        let field = |name: &str| {
-            let line = frame.lines().find_map(|line| line.strip_prefix(name));
-            line.unwrap_or_default().to_owned()
-        };
-        (field("id: "), field("event: "), field("data: "))
-    });
-    frames.filter(|(_, event, _)| !event.is_empty()).collect()
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn one_process_keeps_its_promises_whatever_clients_do() {
-    Load::of(vec![EngineConfig::new()], Size::by_now()).play().await;
-    let store = Arc::new(MemoryStore::new());
-    Load::of(vec![EngineConfig::new().store(store)], Size::by_now()).play().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn one_process_with_a_file_keeps_its_promises_whatever_clients_do() {
-    let folder = env::temp_dir().join(format!("quell-load-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    let store = Arc::new(SqliteStore::open(folder.join("runs.db")).unwrap());
-    Load::of(vec![EngineConfig::new().store(store)], Size::by_now()).play().await;
-    let _ = std::fs::remove_dir_all(&folder);
 }

@@ -6,7 +6,7 @@ use quell::EngineConfig;
 use quell_postgres::{PostgresNode, PostgresOptions};
 use quell_test_support::PostgresServer;
 
-use crate::load::{Load, Size};
+use super::clients::{Load, Size};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn three_nodes_keep_their_promises_whatever_clients_do() {
