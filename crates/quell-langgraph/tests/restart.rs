@@ -1,10 +1,11 @@
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use quell::store::{MemoryStore, RunRecord, Store, StoreError};
 use quell::{EngineConfig, Recovery, RunId, Shutdown};
 use quell_http::Access;
 use quell_langgraph::Options;
-use quell_test_support::{Valve, within};
+use quell_test_support::{Valve, secs, within};
 use serde_json::{Value, json};
 
 use crate::talk::{Says, Server, id_of};
@@ -207,4 +208,37 @@ async fn a_run_that_is_not_due_yet_waits_for_that_in_the_next_process_too() {
     let how = |left: &RunRecord| catalog.recovery(left, &store).unwrap_or(Recovery::Fail);
     next.service.engine().recover(how).await.unwrap();
     assert_eq!(next.get(&run).await.json()["status"], "pending");
+}
+
+/// As on a guest that comes up with the clock of its host's battery.
+#[tokio::test]
+async fn no_turn_is_lost_behind_a_restart_with_a_clock_that_was_set_back() {
+    let store = Arc::new(MemoryStore::new());
+    let say = async |server: &Server, thread: &str, text: &str| {
+        let body = json!({ "assistant_id": "echo", "input": { "text": text } });
+        let told = server.post(&format!("/threads/{thread}/runs/wait"), &body).await.json();
+        told["log"].as_array().unwrap().len()
+    };
+    let (first, _) = nth(1, &store).await;
+    let thread = first.thread().await;
+    assert!(first.service.engine().not_before(SystemTime::now() + secs(3_600)));
+    assert_eq!(say(&first, &thread, "a").await, 1);
+    let mut before = first;
+    for boot in [2, 3] {
+        before.service.engine().shutdown(Shutdown::default()).await;
+        let (server, _) = nth(boot, &store).await;
+        for turn in 0..2 {
+            let turns = usize::try_from(boot).unwrap() * 2 - 2 + turn;
+            assert_eq!(say(&server, &thread, "b").await, turns);
+            let path = format!("/threads/{thread}/state");
+            let values = server.get(&path).await.json()["values"].clone();
+            assert_eq!(values["log"].as_array().unwrap().len(), turns, "{values}");
+            if turn == 0 {
+                let values = json!({ "values": { "put": boot } });
+                server.post(&path, &values).await;
+                assert_eq!(server.get(&path).await.json()["values"]["put"], boot);
+            }
+        }
+        before = server;
+    }
 }

@@ -139,15 +139,14 @@ impl View {
         if !self.may_ask(run) {
             return CancelOutcome::of_stored(run, wait);
         }
-        let request = self.attributed(request);
-        let asked = async { Ok::<_, LookupError>(self.ask_owner(run, request.clone()).await) };
-        match self.for_stop(asked).await {
-            Ok(Ok(disposition)) => {
+        let (request, slow) = (self.attributed(request), SlowStop::new(self.service()));
+        match self.ask_owner(&slow, run, request.clone()).await {
+            Ok(disposition) => {
                 let (wait, _permit) = self.with_permit(wait);
-                self.after_asking(disposition, (run, &request), wait, wait.over_at()).await
+                let until = (wait, wait.over_at());
+                self.after_asking(&slow, disposition, (run, &request), until).await
             }
-            Ok(Err(outcome)) => outcome,
-            Err(_) => CancelOutcome::not_stored(),
+            Err(outcome) => outcome,
         }
     }
 
@@ -163,11 +162,11 @@ impl View {
         let is_queued = |(_, run): &(usize, StoredRun)| run.record().status == RunStatus::Queued;
         let (mut queued, others): (Vec<_>, Vec<_>) = runs.into_iter().partition(is_queued);
         queued.sort_by_key(|(_, run)| Reverse(run.accepted().at));
-        let mut asked = Vec::new();
+        let (mut asked, slow) = (Vec::new(), &SlowStop::new(self.service()));
         for round in [queued, others] {
             let answers = stream::iter(round).map(|(at, run)| async move {
                 let answer = if self.may_ask(&run) {
-                    self.ask_owner(&run, request.clone()).await
+                    self.ask_owner(slow, &run, request.clone()).await
                 } else {
                     Err(CancelOutcome::of_stored(&run, wait))
                 };
@@ -177,7 +176,10 @@ impl View {
         }
         let outcomes = stream::iter(asked).map(|(at, run, answer)| async move {
             match answer {
-                Ok(given) => (at, self.after_asking(given, (&run, request), wait, until).await),
+                Ok(given) => {
+                    let until = (wait, until);
+                    (at, self.after_asking(slow, given, (&run, request), until).await)
+                }
                 Err(outcome) => (at, outcome),
             }
         });
@@ -196,6 +198,7 @@ impl View {
     /// found, or be here by now, also between two steps of this.
     async fn ask_owner(
         &self,
+        slow: &SlowStop<'_>,
         run: &StoredRun,
         request: CancelRequest,
     ) -> Result<Disposition, CancelOutcome> {
@@ -204,7 +207,11 @@ impl View {
             return Ok(Disposition::AlreadyTerminal { status });
         }
         let engine = self.service().engine();
-        match engine.cancel_anywhere(run.accepted(), request.clone()).await {
+        let asked = async {
+            Ok::<_, LookupError>(engine.cancel_anywhere(run.accepted(), request.clone()).await)
+        };
+        let Ok(asked) = slow.wait(asked).await else { return Err(CancelOutcome::not_stored()) };
+        match asked {
             Ok(Disposition::Unknown) => {}
             Ok(disposition) => return Ok(disposition),
             Err(error) => {
@@ -213,7 +220,7 @@ impl View {
             }
         }
         // Nobody had it when they were asked.
-        match self.look(run).await {
+        match slow.wait(self.look(run)).await {
             Ok(Seen::Here(run)) => Ok(run.cancel(request)),
             Ok(Seen::There(run)) if run.record().status.is_terminal() => {
                 Ok(Disposition::AlreadyTerminal { status: run.record().status })
@@ -227,10 +234,10 @@ impl View {
     /// cannot be read takes nothing back of that: then the row is an older one.
     async fn after_asking(
         &self,
+        slow: &SlowStop<'_>,
         disposition: Disposition,
         (run, request): (&StoredRun, &CancelRequest),
-        wait: Wait,
-        until: Option<Instant>,
+        (wait, until): (Wait, Option<Instant>),
     ) -> CancelOutcome {
         // What the owner says that this stop has begun has its cause, also when nobody can read it.
         let own = |disposition: &Disposition| {
@@ -240,7 +247,8 @@ impl View {
             is_first.then(|| Arc::new(cause()))
         };
         let mut latest = run.clone();
-        let mut seen = self.look(&latest).await.unwrap_or_else(|_| Seen::There(run.clone()));
+        let seen = slow.wait(self.look(&latest)).await;
+        let mut seen = seen.unwrap_or_else(|_| Seen::There(run.clone()));
         if let Seen::There(run) = &seen {
             latest = run.clone();
             let followed = self.followed(&mut latest, |row| wait.is_met_by(row));
@@ -256,8 +264,7 @@ impl View {
             Seen::Here(run) => {
                 let left = until.map(|until| until.saturating_duration_since(Instant::now()));
                 let wait = left.map_or(wait, |left| wait.at_most(left));
-                let slow = SlowStop::new(self.service());
-                CancelOutcome::after(&slow, disposition, &run, wait).await
+                CancelOutcome::after(slow, disposition, &run, wait).await
             }
             Seen::There(_) => {
                 let row = latest.report().own_row().clone();

@@ -1,5 +1,4 @@
-//! [`Begin`]: on which values a run starts, and at which nodes of its graph (contract,
-//! section 5).
+//! [`Begin`]: on which values a run starts, and at which nodes (contract, section 5).
 
 use std::future::{Ready, ready};
 use std::sync::Arc;
@@ -124,6 +123,7 @@ impl App {
         run: RunId,
     ) -> Result<(Arc<Component>, Payload, NodesAsked), Refusal> {
         let (names, wanted) = (graph.nodes_of(), &create.nodes);
+        self.be_behind(begin.certain().and_then(|ground| ground.last), run);
         if create.is_update {
             let known = (begin.certain().cloned(), create.nodes.behind.clone());
             let changed = self.changing(graph, thread, known);

@@ -12,15 +12,26 @@ impl App {
     /// Has a run end behind another one: or it might do so in the same millisecond, or by a clock
     /// that is behind, and stand before that one ever after.
     pub(super) async fn until_behind(&self, last: Option<Mark>, run: RunId) {
-        let Some(last) = last else { return };
-        let left = last.until_behind(run);
-        if left > BEHIND_WAIT {
-            if !self.engine().not_before(last.behind(run)) {
-                tracing::warn!(run.uuid = %run, "a run may count as before what it goes on from");
-            }
-        } else if !left.is_zero() {
+        let left = last.map_or(Duration::ZERO, |last| self.until(last, run));
+        if !left.is_zero() && left <= BEHIND_WAIT {
             sleep(left).await;
         }
+        self.be_behind(last, run);
+    }
+
+    /// As [`App::until_behind`], of a run that nobody has overtaken and that does not wait: of one
+    /// server only a clock that was set back while it was down is behind.
+    pub(super) fn be_behind(&self, last: Option<Mark>, run: RunId) {
+        let Some(last) = last else { return };
+        if !self.until(last, run).is_zero() && !self.engine().not_before(last.behind(run)) {
+            tracing::warn!(run.uuid = %run, "a run may count as before what it goes on from");
+        }
+    }
+
+    /// Yields how long it is until what ends then is behind another run, by the clock that says
+    /// when it has ended.
+    fn until(&self, last: Mark, run: RunId) -> Duration {
+        last.behind(run).duration_since(self.engine().time()).unwrap_or_default()
     }
 }
 

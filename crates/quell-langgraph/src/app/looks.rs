@@ -7,6 +7,7 @@ use quell::{CancelRequest, Engine, EngineConfig, Payload, RunContext, RunRef, Ru
 use quell_flow::Catalog;
 use quell_http::Service;
 use quell_test_support::{Flow, Valve, secs, soon, within as soon_done};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::app::App;
@@ -67,5 +68,20 @@ async fn a_run_starts_behind_one_that_has_ended_before_it_was_known_on_what_it_h
     let (app, thread, tracked, run) = behind_one(Arc::new(MemoryStore::new())).await;
     app.know_base(&thread, &tracked, &run).await;
     assert!(starts_behind(&app, &thread, &tracked, &run));
+    drop(run.cancel(CancelRequest::because("it is over")));
+}
+
+/// As the stream of a client that reads nothing does.
+#[tokio::test(start_paused = true)]
+async fn who_waits_and_is_polled_no_more_holds_up_nobody() {
+    let store = Valve::new(Flow::Open);
+    let (app, thread, tracked, run) = behind_one(Arc::clone(&store) as _).await;
+    store.fail_reads(StoreError::Io { what: "away".into() });
+    let mut left = Box::pin(app.know_base(&thread, &tracked, &run));
+    assert!(timeout(secs(5), left.as_mut()).await.is_err());
+    store.fail_reads(None);
+    soon_done("it is known", app.know_base(&thread, &tracked, &run)).await;
+    assert!(starts_behind(&app, &thread, &tracked, &run));
+    soon_done("it is told as well", left).await;
     drop(run.cancel(CancelRequest::because("it is over")));
 }

@@ -51,8 +51,9 @@ impl App {
                 there(self.delete_cron(view, cron.id).await)?;
             }
         }
-        let live = view.runs(&RunFilter::new().roots().live());
-        let live: Vec<RunView> = live.iter().map(RunView::from).collect();
+        let filter = RunFilter::new().roots().live();
+        let mut live: Vec<RunView> = view.runs(&filter).iter().map(RunView::from).collect();
+        self.add_elsewhere(view, filter, |_| true, &mut live).await?;
         let request = CancelRequest::because("truncation requested via POST /internal/truncate");
         view.cancel_all(&live, request, Wait::quiescent()).await;
         if has_threads {

@@ -80,6 +80,14 @@ impl App {
         if !tracked.awaits_base() || run.row().started_at.is_none() {
             return;
         }
+        let (app, thread, tracked, run) =
+            (self.clone(), Arc::clone(thread), Arc::clone(tracked), run.clone());
+        // On a task of its own: one who waits may be polled no more, as a stream whose client reads
+        // nothing, and holds up nobody else so. What has panicked in it was told.
+        drop(tokio::spawn(async move { app.look_at_base(&thread, &tracked, &run).await }).await);
+    }
+
+    async fn look_at_base(&self, thread: &Arc<Thread>, tracked: &Arc<Tracked>, run: &RunRef) {
         // The body and whoever shows the run want to know it at the same moment.
         let _one_at_a_time = thread.looking.lock().await;
         let mut looks = 0;

@@ -58,11 +58,6 @@ impl Mark {
         if run > self.1 { self.0 } else { self.0 + Duration::from_millis(1) }
     }
 
-    /// Yields the time after which a run of this id that has not ended stands behind this one.
-    pub(crate) fn until_behind(self, run: RunId) -> Duration {
-        self.behind(run).duration_since(SystemTime::now()).unwrap_or_default()
-    }
-
     /// Makes that of a run that has ended.
     pub(crate) fn of(row: &RunRow) -> Self {
         Self::new(row.ended_at.unwrap_or(SystemTime::UNIX_EPOCH), row.run)

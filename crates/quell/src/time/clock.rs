@@ -10,7 +10,8 @@ use crate::sync::{self, AtomicBool, AtomicU64, Mutex, Ordering};
 /// The wall clock is read when the engine starts, and compared with the monotonic clock where
 /// something happens, now and then. Where the two have come apart, because the machine was
 /// suspended or the clock was set, times follow the wall clock from there on. They never
-/// run backwards: a clock that is set back lets them stand still until it is there again.
+/// run backwards: a clock that is set back lets them stand still until it is there again. Where they
+/// were raised, as another process was ahead, they stay ahead until the wall clock is.
 ///
 /// The wall time of an instant never changes: runs of one id are told apart by when they were
 /// accepted, as the store has it, and states of a thread are in the order in which runs ended. So
@@ -47,8 +48,10 @@ struct Jump {
     from: Ticks,
     /// What the wall clock says there.
     wall: SystemTime,
-    /// What times were before: none after it is earlier.
+    /// What times were before, or to what they were raised: none after it is earlier.
     floor: SystemTime,
+    /// Times go on from the floor, as they were raised to it, and do not stand still.
+    is_raised: bool,
 }
 
 impl Clock {
@@ -160,8 +163,8 @@ impl Clock {
         self.follow(&mut jumps, at, wall)
     }
 
-    /// Has no time from here on be before this one: times stand still there until the wall clock
-    /// has come so far. Tells whether that is so.
+    /// Has no time from here on be before this one: times go on from there until the wall clock has
+    /// come further. Tells whether that is so.
     pub(crate) fn raise(&self, floor: SystemTime) -> bool {
         if self.wall(self.now()) >= floor {
             return true;
@@ -176,7 +179,7 @@ impl Clock {
         let from = now.after(BEHIND);
         let floor = floor.max(self.wall_by(&jumps, from));
         let wall = self.expected(&jumps, from);
-        jumps.push(Jump { from, wall, floor });
+        jumps.push(Jump { from, wall, floor, is_raised: true });
         true
     }
 
@@ -216,7 +219,8 @@ impl Clock {
         }
         let (from, wall) = (at.after(BEHIND), wall + BEHIND);
         let floor = self.wall_by(jumps, from).max(wall);
-        jumps.push(Jump { from, wall, floor });
+        let is_raised = floor > wall && jumps.last().is_some_and(|last| last.is_raised);
+        jumps.push(Jump { from, wall, floor, is_raised });
         Some(from)
     }
 }
@@ -224,7 +228,9 @@ impl Clock {
 impl Jump {
     /// Yields the time of an instant behind it, as if the wall clock had gone no other way since.
     fn time_at(&self, ticks: Ticks) -> SystemTime {
-        self.floor.max(self.wall + ticks.since(self.from))
+        let since = ticks.since(self.from);
+        let floor = if self.is_raised { self.floor + since } else { self.floor };
+        floor.max(self.wall + since)
     }
 }
 
@@ -330,18 +336,28 @@ mod tests {
     }
 
     #[test]
-    fn times_stand_still_where_another_process_has_left_them_until_the_clock_is_there() {
+    fn times_go_on_from_where_another_process_has_left_them_until_the_clock_is_further() {
         let clock = Clock::start();
         let begun = clock.now();
         let ahead = clock.wall(begun) + HOUR;
         assert!(clock.raise(ahead) && clock.raise(ahead - SECOND));
-        assert_eq!(clock.jumps.lock().len(), 1);
+        assert_eq!(clock.jumps.lock().len(), 1, "they are there by now");
         let told = clock.wall(begun);
         assert!(told < ahead, "what was before stays");
-        let later = clock.now() + BEHIND;
-        assert_eq!((clock.wall(later), clock.wall(later + SECOND)), (ahead, ahead));
-        assert_eq!(clock.wall(begun + 2 * HOUR), told + 2 * HOUR);
-        assert!(!clock.raise(ahead + 30 * HOUR), "that clock was wrong");
+        let now = clock.now() + BEHIND;
+        let raised = clock.wall(now);
+        assert!(raised >= ahead && raised < ahead + 60 * SECOND);
+        assert_eq!(clock.wall(now + SECOND), raised + SECOND, "they do not stand still");
+        // A small step of the wall clock leaves them ahead, and one beyond them counts.
+        let near = |seconds: u32| clock.wall(now + seconds * SECOND);
+        let wall_at = |at: Instant| told + (at - begun);
+        let at = now + 10 * SECOND;
+        follow(&clock, at, wall_at(at) + 2 * TOLERANCE);
+        assert_eq!(near(20), raised + 20 * SECOND);
+        let at = now + 30 * SECOND;
+        follow(&clock, at, wall_at(at) + 2 * HOUR);
+        assert_eq!(near(40), wall_at(now + 40 * SECOND) + 2 * HOUR);
+        assert!(!clock.raise(near(0) + 60 * HOUR), "that clock was wrong");
     }
 
     #[test]
