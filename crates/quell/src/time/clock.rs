@@ -9,8 +9,8 @@ use crate::sync::{self, AtomicBool, AtomicU64, Mutex, Ordering};
 ///
 /// The wall clock is read when the engine starts, and compared with the monotonic clock where
 /// something happens, now and then. Where the two have come apart, because the machine was
-/// suspended or the clock was set, times follow the wall clock from there on. They never
-/// run backwards: a clock that is set back lets them stand still until it is there again. Where they
+/// suspended or the clock was set, times follow the wall clock from there on. They never run
+/// backwards: a clock that is set back lets them stand still until it is there again. Where they
 /// were raised, as another process was ahead, they stay ahead until the wall clock is.
 ///
 /// The wall time of an instant never changes: runs of one id are told apart by when they were
