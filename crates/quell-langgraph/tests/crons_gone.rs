@@ -241,6 +241,10 @@ async fn a_cron_that_could_not_be_made_by_now_can_be_switched_off() {
     with.service.engine().shutdown(Shutdown::default()).await;
     let without = serving("other");
     assert_eq!(patch(&without, &path, json!({ "enabled": false })).await["enabled"], false);
-    let refused = without.send(Method::PATCH, &path, r#"{"input":{}}"#).await;
+    for more in [r#"{"input":{}}"#, r#"{"enabled":true}"#, r#"{"schedule":"@yearly"}"#] {
+        let refused = without.send(Method::PATCH, &path, more).await;
+        assert_eq!(refused.status, 404, "{more}: {refused:?}");
+    }
+    let refused = without.send(Method::PATCH, &path, r#"{"enabled":false,"metadata":{}}"#).await;
     assert_eq!(refused.status, 404, "{refused:?}");
 }

@@ -116,7 +116,7 @@ impl App {
                 return Ok(());
             }
             let of = Keys::from([("assistant_id".to_owned(), id.to_string().into())]);
-            app.delete_threads(&view, of).await
+            app.delete_threads(&view, &of).await
         })
         .await
     }

@@ -14,7 +14,7 @@ use quell::store::Page;
 use quell::{CancelRequest, RunFilter};
 use quell_http::{LookupError, RECORD, RunView, SESSION, View, Wait};
 use tokio::runtime::Handle;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use uuid::Uuid;
 
 use crate::app::App;
@@ -86,16 +86,14 @@ impl App {
         if !self.hidden().begin_look(id) {
             return;
         }
-        let (app, begun) = (self.clone(), Instant::now());
+        let app = self.clone();
         let look = move |app: Self, _| async move {
-            let is_known = match app.recorded(id).await {
-                Ok(Some(it)) if !it.is_deleted => begun.elapsed() > STORE_ANSWER_WAIT,
-                read => read.is_ok(),
+            let after = match app.recorded(id).await {
+                Ok(Some(it)) if !it.is_deleted => STORE_ANSWER_WAIT,
+                Ok(_) => Duration::ZERO,
+                Err(_) => return false,
             };
-            if is_known {
-                app.hidden().end_look(id);
-            }
-            is_known
+            app.hidden().end_look(id, after)
         };
         drop(tokio::spawn(async move { app.until_gone(look).await }));
     }

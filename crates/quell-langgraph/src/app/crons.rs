@@ -153,10 +153,11 @@ impl App {
         body: &Keys,
     ) -> Result<FoundCron, Refusal> {
         let (_, found) = self.known_cron(view, id).await.map_err(|refusal| unknown(refusal, id))?;
-        // Whoever changes what it runs may run it. One whose graph is gone can be switched off.
+        // Whoever changes it may run what it runs. One whose graph is gone, or whose owner may not
+        // run that any more, can be switched off, and no more.
         let graph = match self.graph_of_run(view, found.cron.names_assistant()).await {
             Ok((graph, _)) => Some(graph),
-            Err(refusal) if is_not_here(&refusal) && !Cron::changes_runs(body) => None,
+            Err(refusal) if is_not_here(&refusal) && Cron::is_switched_off(body) => None,
             Err(refusal) => return Err(refusal),
         };
         let turn = self.crons_known().turns.turn(id).await;
@@ -177,7 +178,7 @@ impl App {
                 self.known_cron(view, id).await.map_err(|refusal| unknown(refusal, id))?;
             found.cron.change(body, id, self.cron_pause())?;
             // One that is too large by now can be switched off.
-            if body.keys().any(|key| key != "enabled") {
+            if !Cron::is_switched_off(body) {
                 self.check_bytes(&found.cron)?;
             }
             if let Some(graph) = graph.as_ref().filter(|_| Cron::changes_runs(body)) {

@@ -1,7 +1,7 @@
 //! [`App::truncate`]: empties a server, for a benchmark (contract, section 14).
 
 use quell::{CancelRequest, RunFilter};
-use quell_http::{RunView, View, Wait};
+use quell_http::{NATIVE, RunView, View, Wait};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -51,13 +51,15 @@ impl App {
                 there(self.delete_cron(view, cron.id).await)?;
             }
         }
+        // Those of other contracts as well, which share the server.
+        let of_all = self.service().view(NATIVE, view.principal().clone());
         let filter = RunFilter::new().roots().live();
-        let mut live: Vec<RunView> = view.runs(&filter).iter().map(RunView::from).collect();
-        self.add_elsewhere(view, filter, |_| true, &mut live).await?;
+        let mut live: Vec<RunView> = of_all.runs(&filter).iter().map(RunView::from).collect();
+        self.add_elsewhere(&of_all, filter, |_| true, &mut live).await?;
         let request = CancelRequest::because("truncation requested via POST /internal/truncate");
-        view.cancel_all(&live, request, Wait::quiescent()).await;
+        of_all.cancel_all(&live, request, Wait::quiescent()).await;
         if has_threads {
-            self.delete_threads(view, Keys::new()).await?;
+            self.delete_threads(view, &Keys::new()).await?;
         } else if has_runs {
             self.delete_runs(view).await?;
         }
@@ -79,35 +81,33 @@ impl App {
     /// # Errors
     ///
     /// Fails if the store cannot be read, or one of them cannot be deleted.
-    pub(super) async fn delete_threads(&self, view: &View, metadata: Keys) -> Result<(), Refusal> {
-        let body = json!({ "limit": PAGE });
-        let mut body: Keys = written(&body).parse().unwrap_or_default();
-        body.insert("metadata".to_owned(), written(&metadata));
-        let search = Search::read(&body)?;
+    pub(super) async fn delete_threads(&self, view: &View, metadata: &Keys) -> Result<(), Refusal> {
+        for thread in self.threads_of(view, metadata).await? {
+            there(self.delete_thread(view, thread).await)?;
+        }
+        Ok(())
+    }
+
+    /// Lists the threads of the caller that have these metadata: those that are there by now.
+    async fn threads_of(&self, view: &View, metadata: &Keys) -> Result<Vec<Uuid>, Refusal> {
+        let mut threads: Vec<Uuid> = Vec::new();
         loop {
-            let (page, _) = self.search_threads(view, &search).await?;
+            let (order, offset) = ("created_at", threads.len());
+            let body = json!({
+                "limit": PAGE, "offset": offset, "sort_by": order, "sort_order": "asc",
+            });
+            let mut body: Keys = written(&body).parse().unwrap_or_default();
+            body.insert("metadata".to_owned(), written(metadata));
+            let (page, _) = self.search_threads(view, &Search::read(&body)?).await?;
             if page.is_empty() {
-                return Ok(());
+                return Ok(threads);
             }
-            for thread in page {
-                there(self.delete_thread(view, thread.id).await)?;
-            }
+            threads.extend(page.iter().map(|thread| thread.id));
         }
     }
 
     async fn delete_runs(&self, view: &View) -> Result<(), Refusal> {
-        let mut threads: Vec<Uuid> = Vec::new();
-        loop {
-            let (order, offset) = ("created_at", threads.len());
-            let body = json!({ "limit": PAGE, "offset": offset, "sort_by": order });
-            let search = Search::read(&written(&body).parse().unwrap_or_default())?;
-            let (page, _) = self.search_threads(view, &search).await?;
-            if page.is_empty() {
-                break;
-            }
-            threads.extend(page.iter().map(|thread| thread.id));
-        }
-        for thread in threads {
+        for thread in self.threads_of(view, &Keys::new()).await? {
             let (mut next, mut runs) = (None, Vec::new());
             loop {
                 let of = (of_thread(thread), INPUTS);

@@ -50,7 +50,12 @@ impl App {
             }
         }
         let ground = thread.starts(self.engine(), &tracked, run);
-        self.until_behind(ground.last, run.id()).await;
+        if stopped.is_none() {
+            let behind = self.until_behind(ground.last, run.id());
+            stopped = ctx.run_until_stopped(behind).await.err();
+        }
+        // One that is stopped meanwhile ends behind it as well.
+        self.be_behind(ground.last, run.id());
         self.keep_in(thread, ctx, &ground, tracked.needs_next());
         if stopped.is_none() {
             stopped = ctx.run_until_stopped(tracked.until_made()).await.err();

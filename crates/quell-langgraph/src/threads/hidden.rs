@@ -2,9 +2,11 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use quell::cluster::RunMeant;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 /// Runs that nobody is shown any more: they are deleted, and are about to leave. Each is live, or
@@ -17,8 +19,9 @@ pub(crate) struct Hidden {
     /// Threads of which nothing came and nobody was told, and whose records are about to leave:
     /// each with the refused requests that have them leave.
     unused: Mutex<HashMap<Uuid, usize>>,
-    /// Threads of this process whose deletion the store has failed, and that may be deleted.
-    doubtful: Mutex<HashSet<Uuid>>,
+    /// Threads of this process whose deletion the store has failed, the last time then, and that
+    /// may be deleted.
+    doubtful: Mutex<HashMap<Uuid, Instant>>,
 }
 
 impl Hidden {
@@ -45,11 +48,17 @@ impl Hidden {
 
     /// Notes that a thread may be deleted, and that somebody looks; false if somebody does already.
     pub(crate) fn begin_look(&self, thread: Uuid) -> bool {
-        self.doubtful.lock().insert(thread)
+        self.doubtful.lock().insert(thread, Instant::now()).is_none()
     }
 
-    pub(crate) fn end_look(&self, thread: Uuid) {
-        self.doubtful.lock().remove(&thread);
+    /// Ends the look if the last deletion has failed so long ago; tells whether it has.
+    pub(crate) fn end_look(&self, thread: Uuid, after: Duration) -> bool {
+        let mut all = self.doubtful.lock();
+        let is_over = all.get(&thread).is_none_or(|at| at.elapsed() >= after);
+        if is_over {
+            all.remove(&thread);
+        }
+        is_over
     }
 
     pub(crate) fn hide(&self, runs: impl IntoIterator<Item = RunMeant>) {
@@ -94,7 +103,7 @@ impl Hidden {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, SystemTime};
+    use std::time::SystemTime;
 
     use quell::RunId;
 

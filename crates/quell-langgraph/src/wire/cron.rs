@@ -119,6 +119,11 @@ impl Cron {
         Ok(())
     }
 
+    /// Tells whether the body of a change says that no runs are made any more, and nothing else.
+    pub(crate) fn is_switched_off(body: &Keys) -> bool {
+        body.len() == 1 && body.get("enabled").is_some_and(|it| it.as_json() == "false")
+    }
+
     /// Tells whether the body of a change says something of the runs, and not of when they are made
     /// alone: one whose runs are refused by now can be switched off.
     pub(crate) fn changes_runs(body: &Keys) -> bool {

@@ -139,7 +139,7 @@ fn accepted(
             rule => rule,
         };
         accepted.lane_rule = gate.lane.as_ref().filter(|_| is_shared).map(rule);
-        accepted.due = gate.not_before.map(|due| node.shared.clock.wall(due));
+        accepted.due = gate.not_before.map(|due| node.shared.clock.due(due));
     }
     if let Some(about) = node.about() {
         accepted.owner.clone_from(&about.owner);

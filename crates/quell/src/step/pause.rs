@@ -180,7 +180,8 @@ impl Node {
         let wall = |at| self.shared.clock.wall(at);
         let mut pause = StoredPause::new(request, self.attempt_of(state), wall(now));
         pause.asked_by = asked_by;
-        pause.expires_at = state.life.pause_expires_at().map(wall);
+        let expires_at = state.life.pause_expires_at();
+        pause.expires_at = expires_at.map(|at| self.shared.clock.due(at));
         let pausing = state.extra.as_ref().and_then(|extra| extra.pausing.as_ref());
         let used = pausing.map_or(Duration::ZERO, |pausing| pausing.used);
         pause.timeout = state.life.timeout().map(|left| left.saturating_add(used));

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use super::jump::Jump;
 use super::ticks::Ticks;
 use crate::sync::{self, AtomicBool, AtomicU64, Mutex, Ordering};
 
@@ -39,19 +40,6 @@ pub(crate) struct Clock {
     has_jumped: AtomicBool,
     /// Where the two came apart since, the oldest first; at most [`JUMPS_MAX`].
     jumps: Mutex<Vec<Jump>>,
-}
-
-/// From here on the wall clock goes another way.
-#[derive(Clone, Copy, Debug)]
-struct Jump {
-    /// From when on it counts.
-    from: Ticks,
-    /// What the wall clock says there.
-    wall: SystemTime,
-    /// What times were before, or to what they were raised: none after it is earlier.
-    floor: SystemTime,
-    /// Times go on from the floor, as they were raised to it, and do not stand still.
-    is_raised: bool,
 }
 
 impl Clock {
@@ -124,6 +112,12 @@ impl Clock {
         self.wall_by(&self.jumps.lock(), ticks)
     }
 
+    /// Yields the time at which something is due by the wall clock, as it goes now: what a later
+    /// process, or another node, waits for. Times that were raised are ahead of that.
+    pub(crate) fn due(&self, at: Instant) -> SystemTime {
+        self.expected(&self.jumps.lock(), self.ticks(at))
+    }
+
     fn wall_by(&self, jumps: &[Jump], ticks: Ticks) -> SystemTime {
         let before = jumps.partition_point(|jump| jump.from <= ticks);
         let last = before.checked_sub(1).and_then(|last| jumps.get(last));
@@ -173,7 +167,7 @@ impl Clock {
         let mut jumps = self.jumps.lock();
         let now = self.ticks(self.now());
         let is_over = |now: SystemTime| now.checked_add(AHEAD_MAX).is_none_or(|max| floor > max);
-        if jumps.len() == JUMPS_MAX || is_over(self.wall_by(&jumps, now)) {
+        if jumps.len() == JUMPS_MAX || is_over(self.expected(&jumps, now)) {
             return false;
         }
         let from = now.after(BEHIND);
@@ -222,15 +216,6 @@ impl Clock {
         let is_raised = floor > wall && jumps.last().is_some_and(|last| last.is_raised);
         jumps.push(Jump { from, wall, floor, is_raised });
         Some(from)
-    }
-}
-
-impl Jump {
-    /// Yields the time of an instant behind it, as if the wall clock had gone no other way since.
-    fn time_at(&self, ticks: Ticks) -> SystemTime {
-        let since = ticks.since(self.from);
-        let floor = if self.is_raised { self.floor + since } else { self.floor };
-        floor.max(self.wall + since)
     }
 }
 
@@ -348,6 +333,7 @@ mod tests {
         let raised = clock.wall(now);
         assert!(raised >= ahead && raised < ahead + 60 * SECOND);
         assert_eq!(clock.wall(now + SECOND), raised + SECOND, "they do not stand still");
+        assert_eq!(clock.due(now + SECOND), told + (now + SECOND - begun), "by the wall clock");
         // A small step of the wall clock leaves them ahead, and one beyond them counts.
         let near = |seconds: u32| clock.wall(now + seconds * SECOND);
         let wall_at = |at: Instant| told + (at - begun);

@@ -2,6 +2,7 @@
 
 pub(crate) mod clock;
 pub(crate) mod idle;
+mod jump;
 pub(crate) mod ticks;
 pub(crate) mod timers;
 pub(crate) mod times;
