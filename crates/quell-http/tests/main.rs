@@ -59,6 +59,8 @@ mod nodes_reads;
 mod nodes_repeats;
 mod nodes_same_id;
 /// Streams and lists of such runs.
+/// Stops of runs of another node.
+mod nodes_stops;
 mod nodes_streams;
 /// Requests that are sent twice.
 mod once;

@@ -14,14 +14,14 @@ use tokio::sync::oneshot;
 use crate::nodes::two;
 use crate::support::{JSON, get, post, send, service, service_with, soon, start};
 
-async fn stops(app: &Router) -> Vec<Value> {
+pub(crate) async fn stops(app: &Router) -> Vec<Value> {
     let answer = get(app, "/v1/stops").await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
     answer.json()["stops"].as_array().unwrap().clone()
 }
 
 /// Yields who is in a list of a stop, with what.
-fn named<'a>(stop: &'a Value, list: &str, field: &str) -> Vec<(&'a str, &'a Value)> {
+pub(crate) fn named<'a>(stop: &'a Value, list: &str, field: &str) -> Vec<(&'a str, &'a Value)> {
     let all = stop["standing"][list].as_array().unwrap().iter();
     all.map(|one| (one["name"].as_str().unwrap(), &one[field])).collect()
 }
@@ -185,33 +185,6 @@ async fn each_caller_sees_the_stops_of_runs_that_they_see_the_oldest_first() {
         assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{query}");
     }
     assert_eq!(asks("nobody", "GET", "/v1/stops", json!({})).await.status, 401);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_stop_of_a_run_of_another_node_is_told_by_its_node_alone() {
-    let (_nodes, a, b) = two();
-    a.working("stubborn", "far").await;
-    b.working("stubborn", "near").await;
-    for id in ["far", "near"] {
-        let path = format!("/v1/runs/{id}/cancel");
-        let stopped = post(&b.app, &path, &json!({ "grace_ms": 60_000 })).await;
-        assert_eq!(stopped.header("quell-disposition"), "accepted");
-    }
-    let told = loop {
-        let told = stops(&b.app).await;
-        if told.len() == 2 {
-            break told;
-        }
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    };
-    let seen = |at: usize| (&told[at]["id"], &told[at]["node"], told[at]["standing"].is_null());
-    assert_eq!(seen(0), (&json!("far"), &json!("a"), true));
-    assert_eq!(seen(1), (&json!("near"), &Value::Null, false));
-    assert_eq!(told[0]["cause"]["kind"], "user-request");
-    assert_eq!(told[0]["recorded_at"], Value::Null);
-    b.node.trouble(Trouble::All);
-    let list = get(&b.app, "/v1/stops").await.json();
-    assert_eq!((&list["stops"][0]["id"], &list["more"]), (&json!("near"), &json!(true)), "{list}");
 }
 
 /// Waits until so many stops are listed. Yields their ids, and whether there are more.

@@ -116,6 +116,7 @@ mod survey;
 mod text;
 mod threads;
 mod transaction;
+mod trees_now;
 mod trust;
 mod turn_taking;
 mod turns;

@@ -10,7 +10,7 @@ use quell_core::cluster::{
 };
 use quell_core::store::{
     BoxFuture, Checkpoint, Claim, EndedTree, Page, Pages, Record, RunRecord, Store, StoreError,
-    Stored,
+    Stored, TreeAsk, TreeNow,
 };
 use quell_core::{CancelRequest, Disposition, Payload, RunEvent, RunFilter, RunId};
 use quell_durable::Committed;
@@ -314,6 +314,10 @@ impl Store for PostgresNode {
         runs: Vec<RunId>,
     ) -> BoxFuture<'_, Result<Vec<(RunId, SystemTime)>, StoreError>> {
         self.store.accepted_at(runs)
+    }
+
+    fn trees_now(&self, asked: Vec<TreeAsk>) -> BoxFuture<'_, Result<Vec<TreeNow>, StoreError>> {
+        self.store.trees_now(asked)
     }
 
     fn claim(

@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime};
 
 use quell_core::store::{
     BoxFuture, Checkpoint, Claim, EndedTree, Page, Pages, Record, RunRecord, Store, StoreError,
-    Stored,
+    Stored, TreeAsk, TreeNow,
 };
 use quell_core::{RunEvent, RunFilter, RunId};
 use quell_durable::{Closing, Committed, Job, Queue, Tally, catch_panic, encode};
@@ -20,6 +20,7 @@ use crate::readers::Readers;
 use crate::seat::Seat;
 use crate::session::Target;
 use crate::threads::{self, Sessions, no_thread};
+use crate::trees_now::trees_now;
 use crate::watches::Watches;
 use crate::writer::{After, Writer};
 use crate::{list, read};
@@ -182,6 +183,10 @@ impl Store for PostgresStore {
         runs: Vec<RunId>,
     ) -> BoxFuture<'_, Result<Vec<(RunId, SystemTime)>, StoreError>> {
         Box::pin(read::accepted_at(&self.readers, runs))
+    }
+
+    fn trees_now(&self, asked: Vec<TreeAsk>) -> BoxFuture<'_, Result<Vec<TreeNow>, StoreError>> {
+        Box::pin(trees_now(&self.readers, asked))
     }
 
     fn claim(

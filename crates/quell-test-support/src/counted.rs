@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use quell::store::{
     BoxFuture, Checkpoint, Claim, EndedTree, Page, Pages, Record, RunRecord, Store, StoreError,
-    Stored,
+    Stored, TreeAsk, TreeNow,
 };
 use quell::{RunEvent, RunFilter, RunId};
 use tokio::sync::watch;
@@ -131,6 +131,10 @@ impl Store for Counted {
         runs: Vec<RunId>,
     ) -> BoxFuture<'_, Result<Vec<(RunId, SystemTime)>, StoreError>> {
         self.read().accepted_at(runs)
+    }
+
+    fn trees_now(&self, asked: Vec<TreeAsk>) -> BoxFuture<'_, Result<Vec<TreeNow>, StoreError>> {
+        self.read().trees_now(asked)
     }
 
     fn claim(

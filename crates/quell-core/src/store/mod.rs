@@ -17,6 +17,7 @@ mod port;
 mod record;
 mod stored;
 mod subtree;
+mod tree_now;
 mod unreadable;
 
 pub use ended::EndedTree;
@@ -31,4 +32,5 @@ pub use port::{BoxFuture, Store};
 pub use record::{Accepted, Claim, ClaimedKey, Epoch, Record, StopAccepted};
 pub use stored::{Checkpoint, RunRecord};
 pub use subtree::Subtree;
+pub use tree_now::{RunNow, TreeAsk, TreeNow};
 pub use unreadable::{Stored, Unreadable};

@@ -8,7 +8,8 @@ use std::time::SystemTime;
 #[cfg(doc)]
 use crate::limits;
 use crate::store::{
-    Checkpoint, Claim, EndedTree, Page, Pages, Record, RunRecord, StoreError, Stored,
+    Checkpoint, Claim, EndedTree, Page, Pages, Record, RunRecord, StoreError, Stored, TreeAsk,
+    TreeNow,
 };
 use crate::{RunEvent, RunFilter, RunId};
 
@@ -205,6 +206,24 @@ pub trait Store: Debug + Send + Sync + 'static {
     ///
     /// Cancel safe: it only reads.
     fn ended(&self, page: Page) -> BoxFuture<'_, Result<Pages<Stored<EndedTree>>, StoreError>>;
+
+    /// Reads who is left of trees whose roots are stopping, in the order in which they are asked
+    /// for; at most [`TreeNow::TREES_MAX`] trees are, and [`TreeNow::ROWS_MAX`] runs of each are
+    /// looked at. For those who ask what a stop waits for that another member carries out. By
+    /// default it yields none: nothing is known of that. A store that others write to as well reads
+    /// them at once, and one that wraps another one passes this on.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the trouble of the store.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it only reads.
+    fn trees_now(&self, asked: Vec<TreeAsk>) -> BoxFuture<'_, Result<Vec<TreeNow>, StoreError>> {
+        let _ = asked;
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
 
     /// Yields how many bytes everything has that is stored, about. Room that was freed does not
     /// count. Takes no longer the more there is.

@@ -17,15 +17,17 @@ use crate::native::query::limit_alone;
 use crate::native::routes::{Answer, unreadable_component};
 use crate::native::wire::{StopList, StopObject, abandoned_by, stop_bytes};
 use crate::problem::Problem;
-use crate::run_view::RunView;
+use crate::run_view::{RunView, StoredRun};
 use crate::service::View;
+use crate::stored_events::read;
 
 /// Lists the stops that are under way, the oldest first.
 ///
 /// Each is told by the run at which it began, with what it waits for, by name. A run that has ended
 /// with something of it still executing is listed until that has ended. A stop that its node has
-/// not decided yet is `recorded`. Of a run that another node has the stop alone is told, and what
-/// was abandoned if it has ended; a stop that began below a root of another node is not listed.
+/// not decided yet is `recorded`. Of a run that another node has it is told as far as the store
+/// tells: hooks and closures are not named. A stop that began below a root of another node is not
+/// listed.
 #[utoipa::path(
     get, path = "/v1/stops", operation_id = "list_stops", tag = "runs",
     params(
@@ -58,16 +60,37 @@ pub(crate) async fn list_stops(Caller(view): Caller, RawQuery(query): RawQuery) 
         }
         stops.add_open(&view, open.unwrap_or_default()).await;
     }
-    let (mut all, more) = stops.oldest();
+    let (mut all, mut more) = stops.oldest();
+    more |= stand(&view, &mut all).await.is_err();
     let about = all.iter().map(|stop| stop.bytes).sum();
     let room = view.room_now(about)?;
     for stop in &mut all {
-        let Some(top) = stop.root_elsewhere else { continue };
-        let node = engine.owner_of(top).await.ok().flatten();
+        let Some(stored) = &stop.stored else { continue };
+        let node = engine.owner_of(stored.root().run).await.ok().flatten();
         stop.object.node = node.filter(|node| engine.node() != Some(node));
     }
     let list = move || StopList::new(at, all.into_iter().map(|stop| stop.object).collect(), more);
     Ok(view.json_response_in(room, about, list).await?)
+}
+
+/// Tells of the stops of roots that are only in the store how they stand, as far as that tells.
+async fn stand(view: &View, all: &mut [Stop]) -> Result<(), LookupError> {
+    let mut roots: Vec<_> = all
+        .iter_mut()
+        .filter_map(|stop| {
+            let stored = stop.stored.clone().filter(|run| run.accepted().parent.is_none())?;
+            Some((stored, stop))
+        })
+        .collect();
+    let records: Vec<_> = roots.iter().map(|(stored, _)| stored.record()).collect();
+    let standings = read(view.service().engine().stored_standings(&records)).await?;
+    for ((_, stop), standing) in roots.iter_mut().zip(standings) {
+        if let Some(standing) = standing {
+            stop.bytes += stop_bytes(Some(&standing));
+            stop.object.stands(standing);
+        }
+    }
+    Ok(())
 }
 
 /// Finds the runs of other nodes that are stopping, the oldest stops of them, and one more than
@@ -113,8 +136,8 @@ struct Stops {
 struct Stop {
     run: RunId,
     since: SystemTime,
-    /// The root of its tree, if that is only in the store.
-    root_elsewhere: Option<RunId>,
+    /// The run, if it is only in the store.
+    stored: Option<StoredRun>,
     object: StopObject,
     bytes: usize,
 }
@@ -197,12 +220,12 @@ impl Stops {
         if let Some(asked) = asked {
             object.is_recorded_at(asked.at);
         }
-        let root_elsewhere = match run {
+        let stored = match run {
             RunView::Live(_) => None,
-            RunView::Stored(stored) => Some(stored.root().run),
+            RunView::Stored(stored) => Some(stored.clone()),
         };
         self.known.insert(run.id());
-        self.all.push(Stop { run: run.id(), since, root_elsewhere, object, bytes });
+        self.all.push(Stop { run: run.id(), since, stored, object, bytes });
     }
 
     /// Yields as many as are asked for, and whether there are more.

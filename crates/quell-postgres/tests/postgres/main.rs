@@ -83,5 +83,7 @@ mod sessions;
 mod taken;
 // Who the server has to be.
 mod tls;
+// Who is left of trees that are stopping.
+mod trees_now;
 // Who is told of what is new in a log.
 mod watched;

@@ -151,6 +151,12 @@ pub(super) struct Standing {
     pub(super) aborted: Vec<Named>,
     pub(super) abandoned: Vec<Work>,
     pub(super) omitted: u64,
+    /// Whether it is as far as the store tells. A server of the release before does not say.
+    #[serde(default)]
+    pub(super) of_store: bool,
+    /// Whether there may be more of all.
+    #[serde(default)]
+    pub(super) more: bool,
 }
 
 /// A piece of work.

@@ -50,7 +50,8 @@ fn proceeding(standing: &Standing, now: SystemTime, parts: &mut Vec<(&'static st
     let Standing { live, signalled, .. } = standing;
     if *live > 0 {
         let of_cleanup = if signalled < live { "; the others clean up" } else { "" };
-        parts.push(("signalled", format!("{signalled} of {live} runs{of_cleanup}")));
+        let more = if standing.more { ", and there may be more" } else { "" };
+        parts.push(("signalled", format!("{signalled} of {live} runs{of_cleanup}{more}")));
     }
     let is_over = |at: At| at.0 <= now;
     if !standing.cleaning_up.is_empty() {
@@ -79,6 +80,10 @@ fn proceeding(standing: &Standing, now: SystemTime, parts: &mut Vec<(&'static st
     }
     if standing.omitted > 0 {
         parts.push(("left out", format!("{} more names", standing.omitted)));
+    }
+    if standing.of_store {
+        let words = "as far as the store tells; hooks and closures its node alone names";
+        parts.push(("told", words.to_owned()));
     }
 }
 

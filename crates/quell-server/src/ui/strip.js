@@ -34,11 +34,12 @@ export function partsOf(stop, now) {
   /** @type {[string, string, unknown][]} */
   const parts = [["Accepted", stop.accepted_at ? "done" : "now", accepted]];
   if (!standing) {
-    parts.push(["Elsewhere", "now", `node ${stop.node ?? "?"} tells the rest`]);
+    parts.push(["Elsewhere", "now", `node ${stop.node ?? "?"} has it`]);
     return parts;
   }
   const all = standing.signalled >= standing.live;
-  const signalled = standing.live ? `${standing.signalled} of ${standing.live}` : "all";
+  const more = standing.more ? ", and there may be more" : "";
+  const signalled = standing.live ? `${standing.signalled} of ${standing.live}${more}` : "all";
   parts.push(["Signalled", all ? "done" : "now", signalled]);
   const busy = standing.cleaning_up;
   const hard = ms(standing.hard_deadline);
@@ -52,8 +53,15 @@ export function partsOf(stop, now) {
   parts.push(["Give up (H + W)", isOver ? "done" : "next", isOver ? `due since ${clock(standing.given_up_at)}` : `given up in ${span(over - now)}`]);
   const left = standing.abandoned;
   if (left.length) parts.push(["Abandoned", "bad", names(left, now)]);
+  if (standing.of_store) parts.push(["Elsewhere", "next", elsewhere(stop)]);
   parts.push(["Quiescent", "next", left.length ? "when that has ended" : "then nothing executes"]);
   return parts;
+}
+
+/** Says what the parts lack of a run of another node. @param {import("./types.js").Stop} stop */
+function elsewhere(stop) {
+  const has = stop.node ? `node ${stop.node} has it: ` : "";
+  return `${has}told as far as the store tells, without hooks and closures`;
 }
 
 /** @param {import("./types.js").Work[]} all @param {number} now */

@@ -50,6 +50,8 @@
  * @property {string | null} given_up_at
  * @property {{name: string, run: string}[]} aborted
  * @property {Work[]} abandoned
+ * @property {boolean} [of_store] as far as the store tells: another node has the run
+ * @property {boolean} [more] there may be more of all
  *
  * @typedef {object} Stop
  * @property {string} id

@@ -25,6 +25,7 @@ mod resumable;
 pub(crate) mod shutdown;
 pub(crate) mod standing;
 pub(crate) mod stops;
+mod stops_elsewhere;
 mod stored;
 mod times;
 mod writes;

@@ -39,6 +39,12 @@ pub struct StopStanding {
     pub abandoned: Vec<Abandoned>,
     /// How many names are left out of the lists.
     pub omitted: usize,
+    /// Whether this is as far as the store tells, of a run that another node has, or had
+    /// ([`Engine::stored_standings`]): hooks and closures of its runs are not named, and a run of
+    /// which no child is live counts as a body that works.
+    pub of_store: bool,
+    /// Whether the tree has more runs than were looked at: then there are more of each.
+    pub more: bool,
 }
 
 /// Work for which a stop waits.
@@ -175,7 +181,8 @@ impl StopStanding {
     }
 }
 
-fn put<T>(names: &mut Vec<T>, omitted: &mut usize, name: T) {
+/// Adds a name to a list, or counts it.
+pub(super) fn put<T>(names: &mut Vec<T>, omitted: &mut usize, name: T) {
     if names.len() < NAMES_MAX {
         names.push(name);
     } else {

@@ -15,7 +15,7 @@ use std::time::SystemTime;
 use quell_core::cluster::AskedStop;
 use quell_core::store::{
     BoxFuture, Checkpoint, Claim, Cursor, EndedTree, Page, Pages, Record, RunRecord, Store,
-    StoreError, Stored,
+    StoreError, Stored, TreeAsk, TreeNow,
 };
 #[cfg(feature = "test-util")]
 use quell_core::store::{Epoch, StoredHold};
@@ -274,6 +274,19 @@ impl Store for MemoryStore {
             let runs = tables.runs.range((after, Bound::Unbounded));
             let ended = runs.filter_map(|(place, it)| Some((place, tables.ended(it, &lanes)?)));
             paged(page, ended.map(|(place, tree)| (*place, size_of::<EndedTree>(), tree)))
+        })))
+    }
+
+    fn trees_now(&self, asked: Vec<TreeAsk>) -> BoxFuture<'_, Result<Vec<TreeNow>, StoreError>> {
+        Box::pin(ready(self.read(|tables| {
+            let now = |ask: &TreeAsk| {
+                let all = tables.runs.values().map(|run| &run.record);
+                TreeNow::of(
+                    ask,
+                    all.filter(|it| it.accepted.root == ask.root && it.run() != ask.root),
+                )
+            };
+            asked.iter().map(now).collect()
         })))
     }
 

@@ -9,6 +9,6 @@ mod tables;
 pub use memory::MemoryStore;
 pub use quell_core::store::{
     Accepted, BoxFuture, Checkpoint, Claim, ClaimedKey, Cursor, EndedTree, Epoch, ImpliedEvents,
-    LaneRule, Omitted, Page, Pages, Record, RunRecord, StopAccepted, Store, StoreError, Stored,
-    StoredHold, StoredPause, StoredSoFar, Subtree, Unreadable,
+    LaneRule, Omitted, Page, Pages, Record, RunNow, RunRecord, StopAccepted, Store, StoreError,
+    Stored, StoredHold, StoredPause, StoredSoFar, Subtree, TreeAsk, TreeNow, Unreadable,
 };

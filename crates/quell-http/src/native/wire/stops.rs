@@ -54,8 +54,8 @@ pub(crate) struct StopObject {
     /// here.
     #[schema(value_type = Option<String>)]
     pub(crate) node: Option<Arc<str>>,
-    /// How it stands; null if another node has it and it has not ended. Of one that has, what was
-    /// abandoned.
+    /// How it stands. Of a run that another node has it is as far as the store tells, and null if
+    /// its node has not decided the stop, or the store cannot be read.
     standing: Option<StandingObject>,
 }
 
@@ -78,6 +78,11 @@ pub(crate) struct StandingObject {
     abandoned: Vec<WorkObject>,
     /// How many names are left out: each list has at most 100.
     omitted: usize,
+    /// Whether this is as far as the store tells, because another node has the run, or had it:
+    /// hooks and closures are not named, and a run of which no child is live is told as its body.
+    of_store: bool,
+    /// Whether the tree has more runs than were looked at, so that there may be more of all.
+    more: bool,
 }
 
 /// A piece of work.
@@ -134,6 +139,11 @@ impl StopObject {
         }
     }
 
+    /// Says how it stands, as far as the store tells.
+    pub(crate) fn stands(&mut self, standing: StopStanding) {
+        self.standing = Some(StandingObject::of(standing));
+    }
+
     /// Says that a stop waits for the node that has the run.
     pub(crate) fn is_recorded_at(&mut self, at: SystemTime) {
         self.recorded_at = Some(written(at));
@@ -152,6 +162,8 @@ impl StandingObject {
             aborted: aborted.map(|(run, name)| RunName { run: run.to_string(), name }).collect(),
             abandoned: standing.abandoned.into_iter().map(WorkObject::abandoned).collect(),
             omitted: standing.omitted,
+            of_store: standing.of_store,
+            more: standing.more,
         }
     }
 }
@@ -175,6 +187,7 @@ pub(crate) fn abandoned_by(report: &RunReport) -> StopStanding {
     let mut standing = StopStanding::default();
     standing.abandoned = report.abandoned.iter().take(NAMES_MAX).cloned().collect();
     standing.omitted = report.abandoned.len() - standing.abandoned.len();
+    standing.of_store = true;
     standing
 }
 

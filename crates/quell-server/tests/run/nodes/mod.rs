@@ -10,6 +10,7 @@ mod metrics;
 mod pooled;
 mod refused;
 mod returned;
+mod strip;
 mod upgraded;
 
 use std::collections::BTreeSet;

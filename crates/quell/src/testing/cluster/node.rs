@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime};
 use quell_core::cluster::{AskedStop, Placed};
 use quell_core::store::{
     BoxFuture, Checkpoint, Claim, EndedTree, Page, Pages, Record, RunRecord, Store, StoreError,
-    Stored,
+    Stored, TreeAsk, TreeNow,
 };
 use quell_core::{RunEvent, RunFilter, RunId};
 
@@ -219,6 +219,10 @@ impl Store for Node {
             let (items, ends) = leaving.unzip();
             Ok(Pages { items, ends, next })
         })
+    }
+
+    fn trees_now(&self, asked: Vec<TreeAsk>) -> BoxFuture<'_, Result<Vec<TreeNow>, StoreError>> {
+        Box::pin(async move { self.reach()?.store.trees_now(asked).await })
     }
 
     fn bytes(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
