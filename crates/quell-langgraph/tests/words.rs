@@ -322,6 +322,17 @@ async fn a_message_that_a_body_says_without_an_id_has_one_in_changes_and_in_stat
     assert_eq!(update["says"]["messages"], json!([b]));
     assert!(b["type"] == "ai" && b["id"].is_string(), "{values}");
     assert!(a["id"] != b["id"] && again["id"] != b["id"], "{values}");
+    // And one that grows is the same message.
+    let grows = Component::agent("grows", async |ctx: RunContext, _input| {
+        for text in ["It is a message that ", "It is a message that grows"] {
+            let messages = json!([{ "role": "assistant", "content": text }]);
+            Emit::Values { values: json!({ "messages": messages }).into() }.send(&ctx);
+        }
+        Ok(Payload::from(Value::Null))
+    });
+    let told = streamed(&Server::serving([grows]), "grows", "values").await;
+    let ids: Vec<_> = told[1..].iter().map(|(_, values)| &values["messages"][0]["id"]).collect();
+    assert!(ids.len() == 2 && ids[0] == ids[1] && ids[0].is_string(), "{told:?}");
     // What a graph has that appends stands as it was said: no stream has it under another id.
     assert_eq!(streamed(&server, "appends", "messages").await, []);
 }

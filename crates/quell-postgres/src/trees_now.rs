@@ -83,7 +83,8 @@ fn number(count: i64) -> usize {
 }
 
 /// Writes the statement. Each tree is looked at by the index of its root; the rows of all that were
-/// looked at are there once, and texts of those alone are sent that are yielded.
+/// looked at are there once, and texts of those alone are sent that are yielded. Whether a run was
+/// aborted its report says before the times and what it gave, which may have the same words.
 fn sql() -> String {
     let (rows, names) = (TreeNow::ROWS_MAX + 1, TreeNow::NAMES_MAX);
     format!(
@@ -105,7 +106,9 @@ fn sql() -> String {
                 select * from live where is_leaf or holds is not null),
             gone as materialized (
                 select l.ord, l.id from looked l where status >= 3 and (not quiescent
-                    or ended >= t.stopped and (select strpos(r.report, '\"aborted\":true') > 0
+                    or ended >= t.stopped and (
+                        select strpos(split_part(r.report, '\"queued_at\":', 1),
+                            '\"aborted\":true') > 0
                         from run r where r.ord = l.ord)))
             (select {WORKS}::int8 as what, w.at as a, w.is_leaf::int::int8 as b, 0::int8 as c,
                 0::int8 as d, 0::int8 as e, w.id, run.name,
@@ -133,5 +136,6 @@ const COUNTS: i64 = 0;
 const WORKS: i64 = 1;
 const LEFT: i64 = 2;
 
-/// A larger report of a run below a root, which has its output, is not read: it is counted.
-const REPORT_BYTES_MAX: usize = 64 << 10;
+/// A larger report of a run below a root, which has its output, is not read: it is counted. All
+/// that are read of one list are there at once.
+const REPORT_BYTES_MAX: usize = 4 << 10;

@@ -32,9 +32,9 @@ pub(crate) fn is_of_graph(reducers: &Reducers) -> bool {
 }
 
 /// Reads the messages that a body returned or said: each object gets a type and an id as one of a
-/// caller does. The id is that of what it says, also where the list has others before it: said
-/// again by the run, it is the same message. None if they have both, or are something else than a
-/// list of objects that are messages.
+/// caller does. The id is that of whose it is and how it begins, also where the list has others
+/// before it: said again by the run, or with more, it is the same message. None if they have both,
+/// or are something else than a list of objects that are messages.
 pub(crate) fn returned(said: &Payload, run: RunId) -> Option<Payload> {
     let given: Vec<Payload> = said.parse().ok()?;
     let keys: Vec<Keys> = given.iter().map(keys_of_object).collect::<Option<_>>()?;
@@ -44,13 +44,19 @@ pub(crate) fn returned(said: &Payload, run: RunId) -> Option<Payload> {
     }
     let mut seen = HashMap::new();
     let mut id = |keys: &Keys| {
-        let said = written(keys).to_string();
+        let whose = text_of(keys, "type").or_else(|| text_of(keys, "role")).unwrap_or_default();
+        let content = keys.get("content").map_or("", Payload::as_json);
+        let said: String = whose.chars().chain(content.chars().take(BEGIN)).collect();
         let nth = *seen.entry(said.clone()).and_modify(|nth| *nth += 1).or_insert(0);
         Uuid::new_v5(&run.as_uuid(), format!("returned {nth} {said}").as_bytes())
     };
     let read = given.iter().zip(&keys).map(|(item, keys)| read(item, &id(keys).to_string()));
     read.collect::<Option<Vec<_>>>().map(|all| written(&all))
 }
+
+/// So many characters of the JSON of its content tell a message from others: one that is said piece
+/// by piece has another id until it has them.
+const BEGIN: usize = 16;
 
 /// Refuses an input with a message that is none: the graph would be asked about something else, and
 /// what the thread has would be gone. A graph that appends to the key takes anything.
