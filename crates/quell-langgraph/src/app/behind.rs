@@ -1,12 +1,13 @@
 //! [`App::until_behind`]: has a run end behind the one from which it goes on.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use quell::RunId;
 use tokio::time::sleep;
 
 use crate::app::App;
-use crate::threads::Mark;
+use crate::threads::{Mark, Thread};
 
 impl App {
     /// Has a run end behind another one: or it might do so in the same millisecond, or by a clock
@@ -16,12 +17,17 @@ impl App {
         if !left.is_zero() && left <= BEHIND_WAIT {
             sleep(left).await;
         }
-        self.be_behind(last, run);
+        self.put_behind(last, run);
     }
 
-    /// As [`App::until_behind`], of a run that nobody has overtaken and that does not wait: of one
+    /// As [`App::until_behind`], at once, of the last run of a thread, if there is one: of one
     /// server only a clock that was set back while it was down is behind.
-    pub(super) fn be_behind(&self, last: Option<Mark>, run: RunId) {
+    pub(super) fn be_behind(&self, thread: Option<&Arc<Thread>>, run: RunId) {
+        self.put_behind(thread.and_then(|thread| thread.ground(self.engine()).last), run);
+    }
+
+    /// As [`App::until_behind`], at once.
+    pub(super) fn put_behind(&self, last: Option<Mark>, run: RunId) {
         let Some(last) = last else { return };
         if !self.until(last, run).is_zero() && !self.engine().not_before(last.behind(run)) {
             tracing::warn!(run.uuid = %run, "a run may count as before what it goes on from");
@@ -41,8 +47,6 @@ const BEHIND_WAIT: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::sync::Arc;
-
     use quell::{Engine, RunContext, RunSpec};
     use quell_flow::Catalog;
     use quell_http::Service;
@@ -50,7 +54,7 @@ pub(super) mod tests {
 
     use super::*;
     use crate::options::Options;
-    use crate::threads::{Left, Thread, Tracked, within};
+    use crate::threads::{Left, Tracked, within};
     use crate::values::Fold;
     use crate::wire::exact::Keys;
 

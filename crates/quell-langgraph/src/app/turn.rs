@@ -55,7 +55,7 @@ impl App {
             stopped = ctx.run_until_stopped(behind).await.err();
         }
         // One that is stopped meanwhile ends behind it as well.
-        self.be_behind(ground.last, run.id());
+        self.put_behind(ground.last, run.id());
         self.keep_in(thread, ctx, &ground, tracked.needs_next());
         if stopped.is_none() {
             stopped = ctx.run_until_stopped(tracked.until_made()).await.err();
