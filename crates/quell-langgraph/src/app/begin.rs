@@ -123,7 +123,7 @@ impl App {
         run: RunId,
     ) -> Result<(Arc<Component>, Payload, NodesAsked), Refusal> {
         let (names, wanted) = (graph.nodes_of(), &create.nodes);
-        self.be_behind(Some(thread).filter(|_| !self.is_node()), run);
+        self.put_behind_last(thread, run);
         if create.is_update {
             let known = (begin.certain().cloned(), create.nodes.behind.clone());
             let changed = self.changing(graph, thread, known);

@@ -1,6 +1,5 @@
 //! [`App::until_behind`]: has a run end behind the one from which it goes on.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use quell::RunId;
@@ -22,8 +21,11 @@ impl App {
 
     /// As [`App::until_behind`], at once, of the last run of a thread, if there is one: of one
     /// server only a clock that was set back while it was down is behind.
-    pub(super) fn be_behind(&self, thread: Option<&Arc<Thread>>, run: RunId) {
-        self.put_behind(thread.and_then(|thread| thread.ground(self.engine()).last), run);
+    pub(super) fn put_behind_last(&self, thread: &Thread, run: RunId) {
+        if !self.is_node() {
+            let [_, last] = thread.marks(self.engine());
+            self.put_behind(last, run);
+        }
     }
 
     /// As [`App::until_behind`], at once.
@@ -47,6 +49,8 @@ const BEHIND_WAIT: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::sync::Arc;
+
     use quell::{Engine, RunContext, RunSpec};
     use quell_flow::Catalog;
     use quell_http::Service;

@@ -64,9 +64,7 @@ pub(crate) fn check_messages(
     graph: &Component,
     (key, input): (&str, &Payload),
 ) -> Result<(), Refusal> {
-    // Few inputs are taken apart for nothing: the key may be escaped.
-    let may_have = |text: &str| text.contains(MESSAGES) || text.contains(r"\u");
-    if is_of_graph(graph.reducers()) || !may_have(input.as_json()) {
+    if is_of_graph(graph.reducers()) || !may_have_messages(input) {
         return Ok(());
     }
     let given = input.parse::<Keys>().ok().and_then(|mut keys| keys.remove(MESSAGES));
@@ -77,6 +75,11 @@ pub(crate) fn check_messages(
          `content` and the `type` or `role` {}",
         ROLES.map(|(role, _)| role).join(", ")
     )))
+}
+
+/// Tells whether keys may have messages: few are taken apart for nothing. The key may be escaped.
+pub(crate) fn may_have_messages(keys: &Payload) -> bool {
+    [MESSAGES, r"\u"].iter().any(|text| keys.as_json().contains(text))
 }
 
 fn is_message(item: &Payload) -> bool {

@@ -17,7 +17,9 @@ use quell_http::{LogPosition, RunView, Unread};
 
 use super::overlay::{given, keyed, messages_of, overlay};
 use super::steps::{Keep, Step};
-use crate::messages::{MESSAGES, Messages, is_of_graph, joined, returned, spoken};
+use crate::messages::{
+    MESSAGES, Messages, is_of_graph, joined, may_have_messages, returned, spoken,
+};
 use crate::wire::exact::{Keys, finite, written};
 use crate::wire::rows::About;
 
@@ -296,9 +298,7 @@ impl Fold {
 
 /// Yields a change that a body said of a run, with its messages as the values have them.
 pub(crate) fn change_said(about: &About, run: RunId, change: Payload) -> Payload {
-    // Few changes are taken apart for nothing: the key may be escaped.
-    let may_have = [MESSAGES, r"\u"].iter().any(|text| change.as_json().contains(text));
-    if may_have && change.as_json().trim_start().starts_with('{') {
+    if may_have_messages(&change) && change.as_json().trim_start().starts_with('{') {
         return written(&said(about, run, &change));
     }
     change

@@ -236,7 +236,7 @@ const BEHIND: Duration = Duration::from_micros(1);
 /// How far times are raised at most: a clock that is further ahead was wrong.
 const AHEAD_MAX: Duration = Duration::from_hours(24);
 
-/// Jumps that are known, of 40 bytes each. Further ones are not followed.
+/// Jumps that are known, of 48 bytes each. Further ones are not followed.
 const JUMPS_MAX: usize = 65_536;
 
 /// With each so many of them the clocks are compared half as often: a clock that is set all the
