@@ -43,11 +43,14 @@ impl Engine {
     /// let nodes = Nodes::new(Duration::from_secs(15));
     /// let engine = |name| Engine::with_config(EngineConfig::new().node(nodes.join(name)));
     /// let (a, b) = (engine("a"), engine("b"));
-    /// let body = async |ctx: RunContext| {
+    /// let (begun, begins) = tokio::sync::oneshot::channel();
+    /// let body = async move |ctx: RunContext| {
+    ///     begun.send(()).unwrap();
     ///     ctx.stopped().await;
     ///     std::future::pending::<Result<(), quell::Failure>>().await
     /// };
     /// let run = a.submit_durably(RunSpec::agent("deaf"), body).await.unwrap().into_ref();
+    /// begins.await.unwrap();
     /// run.cancel_durably(CancelRequest::because("enough")).await.1.unwrap();
     ///
     /// let record = b.stored_run(run.id()).await.unwrap().unwrap();
