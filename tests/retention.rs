@@ -1,5 +1,7 @@
 use std::future::pending;
+use std::sync::Arc;
 
+use quell::store::MemoryStore;
 use quell::testing::{Held, held};
 use quell::{CancelRequest, Failure, Limits, RunContext, RunFilter, RunId, RunSpec, limits};
 use tokio::runtime::Handle;
@@ -46,6 +48,22 @@ async fn i39_an_ended_tree_is_kept_for_an_hour_and_a_reference_for_as_long_as_it
     let reused = lab.submit(RunSpec::agent("reused").id(run.id()), async |_| Ok(()));
     reused.unwrap().await.unwrap();
     lab.finish().await;
+}
+
+#[tokio::test]
+async fn i39_what_is_rolled_back_takes_nobodys_place() {
+    let one = || config().limits(bounded(|limits| limits.ended_trees_max = 1));
+    for config in [one(), one().store(Arc::new(MemoryStore::new()))] {
+        let lab = Lab::with(config);
+        let kept = lab.submit(RunSpec::agent("kept"), async |_| Ok(())).unwrap();
+        within("it is over", kept.run().stored()).await.unwrap();
+        let undone = lab.submit(RunSpec::agent("undone"), listener).unwrap();
+        tokio::task::yield_now().await;
+        undone.cancel(CancelRequest::because("never mind").rollback());
+        soon("it is gone", || lab.get(undone.id()).is_none()).await;
+        assert!(lab.get(kept.id()).is_some(), "the one that is kept stays");
+        lab.finish().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

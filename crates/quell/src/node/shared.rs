@@ -124,11 +124,12 @@ impl Shared {
 
     /// Keeps an ended tree, or forgets it, if its stop takes back all that it has done.
     pub(crate) fn retire_or_forget(&self, root: &Arc<Node>, rolled_back: bool, now: Instant) {
-        self.retire(root, now);
         if rolled_back {
-            // It has ended, is a root, and is quiescent: nothing refuses that.
+            // Before it is retired: it is never kept, and nothing that is kept leaves for it. It
+            // has ended, is a root, and is quiescent: nothing refuses that.
             let _ = self.forget_root(root);
         }
+        self.retire(root, now);
     }
 
     /// Keeps an ended tree, and forgets those whose time is over.
