@@ -65,6 +65,32 @@ async fn i37_the_key_of_a_run_that_goes_on_or_is_paused_still_leads_to_it() {
     }
 }
 
+#[tokio::test]
+async fn what_goes_on_is_behind_all_that_is_told_of_it_though_its_clock_was_ahead() {
+    let store = Arc::new(MemoryStore::new());
+    let before = engine(&store, 1);
+    let ahead = SystemTime::now() + Duration::from_hours(1);
+    assert!(before.not_before(ahead));
+    let working = before.submit_durably(clerk(), lasts).await.unwrap().into_ref();
+    let waiting = paused(&before, clerk()).await;
+    waiting.stored().await.unwrap();
+    soon("it has started", || working.status() == RunStatus::Running).await;
+    working.events_stored().await.unwrap();
+    killed(before);
+    let after = engine(&store, 2);
+    let recovered = goes_on(&after).await;
+    for run in recovered.resumed.iter().chain(&recovered.paused) {
+        run.cancel(CancelRequest::because("enough"));
+        run.stored().await.unwrap();
+        run.events_stored().await.unwrap();
+        assert!(run.row().ended_at > Some(ahead));
+        let events = store.events(run.id(), 0, limits::STORE_PAGE_MAX).await.unwrap();
+        let times: Vec<_> = events.into_iter().map(|event| event.unwrap().at).collect();
+        assert!(times.is_sorted() && times[0] >= ahead, "{times:?}");
+    }
+    assert_eq!((recovered.resumed.len(), recovered.paused.len()), (1, 1));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_run_that_was_due_later_starts_when_it_is_due_in_a_later_process_too() {
     const HOUR: Duration = Duration::from_hours(1);

@@ -114,6 +114,12 @@ pub struct CancelRequest {
         serde(rename = "rollback", default, skip_serializing_if = "std::ops::Not::not")
     )]
     pub(crate) is_rollback: bool,
+    /// Whether the run is deleted; not by default.
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "deletion", default, skip_serializing_if = "std::ops::Not::not")
+    )]
+    pub(crate) is_deletion: bool,
 }
 
 impl CancelRequest {
@@ -130,6 +136,7 @@ impl CancelRequest {
             escalate_after: None,
             remember_for: None,
             is_rollback: false,
+            is_deletion: false,
         }
     }
 
@@ -182,17 +189,31 @@ impl CancelRequest {
         self
     }
 
+    /// Stops the run since it is deleted: it is rolled back ([`rollback`](Self::rollback)), and
+    /// whoever keeps what a run came to shows nobody that of this one, whatever stopped it first.
+    /// Defaults to no deletion.
+    pub const fn deletion(mut self) -> Self {
+        (self.is_rollback, self.is_deletion) = (true, true);
+        self
+    }
+
     /// Adds what a later request for the same run asks for, while nothing of the run executes: it
     /// is to come, or its node is gone. The first one stands, with its cause, and takes the run
     /// back if any of them does (I6, I36). Mode, grace and escalation of the later one are dropped
     /// on purpose: the run ends at once, whatever they are.
     pub const fn merge(&mut self, later: &Self) {
         self.is_rollback |= later.is_rollback;
+        self.is_deletion |= later.is_deletion;
     }
 
     /// Tells whether what the run has saved is taken back.
     pub const fn is_rollback(&self) -> bool {
         self.is_rollback
+    }
+
+    /// Tells whether the run is deleted.
+    pub const fn is_deletion(&self) -> bool {
+        self.is_deletion
     }
 
     /// Yields who asks, if the request names them.
@@ -293,7 +314,7 @@ mod tests {
         let ms = Duration::from_millis;
         let whole = CancelRequest::because("häh \0").by("ada").kind(CauseKind::Superseded);
         let whole = whole.grace(ms(1_500)).after_step(Some(ms(0))).remember_for(ms(7)).rollback();
-        for request in [plain, whole.clone(), whole.abort()] {
+        for request in [plain, whole.clone(), whole.clone().abort(), whole.deletion()] {
             let text = serde_json::to_string(&request).unwrap();
             assert_eq!(serde_json::from_str::<CancelRequest>(&text).unwrap(), request, "{text}");
         }

@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex, mpsc};
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
 use quell::testing::cluster::Nodes;
-use quell::{EngineConfig, Failure, Payload, RunContext, RunId, RunStatus};
+use quell::{CancelRequest, EngineConfig, Failure, Payload, RunContext, RunId, RunStatus};
 use quell_flow::Component;
 use quell_http::{RunView, Start};
-use quell_test_support::{secs, within};
+use quell_test_support::{ms, secs, within};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
+use uuid::Uuid;
 
 use crate::nodes::{stored, two};
 use crate::talk::{Server, id_of};
@@ -88,6 +89,44 @@ async fn a_repeat_is_not_answered_with_a_run_that_another_node_has_deleted() {
             assert_eq!(server.get(&run).await.status, 404);
         }
     }
+}
+
+/// The adapter keeps what a run came to that was taken back, for who asks for it in the next minute.
+#[tokio::test]
+async fn what_a_deleted_run_came_to_is_shown_to_nobody_whatever_stopped_it_first() {
+    let server = Server::new();
+    for (is_deleted, is_stopped_first) in [(true, false), (true, true), (false, true)] {
+        let (tag, thread) = (Uuid::now_v7().to_string(), server.thread().await);
+        let keyed = server.saying("idempotency-key", &tag);
+        let runs = format!("/threads/{thread}/runs");
+        let input = json!({ "ms": 60_000, "chunk_ms": 5, "tag": tag });
+        let body = json!({ "assistant_id": "slow", "input": input });
+        let run = keyed.post(&runs, &body).await.json()["run_id"].as_str().unwrap().to_owned();
+        server.until_ticking(&tag).await;
+        let engine = server.service.engine();
+        let live = engine.get(RunId::from_text(&run)).unwrap();
+        if is_stopped_first {
+            live.cancel(CancelRequest::because("enough"));
+        }
+        // As another contract deletes it, or another node.
+        let second = CancelRequest::because("away with it");
+        live.cancel(if is_deleted { second.deletion() } else { second.rollback() });
+        within("it is gone", live.quiescent()).await;
+        soon_gone(&server, &format!("{runs}/{run}")).await;
+        let joined = server.get(&format!("{runs}/{run}/join")).await;
+        assert_eq!(joined.text.contains("404: Run not found"), is_deleted, "{joined:?}");
+        let repeat = keyed.post(&runs, &body).await.status;
+        assert_eq!(repeat, if is_deleted { 404 } else { 200 });
+    }
+}
+
+async fn soon_gone(server: &Server, run: &str) {
+    let patience = async {
+        while server.status(run).await != "gone" {
+            tokio::time::sleep(ms(1)).await;
+        }
+    };
+    within("nobody is shown the run", patience).await;
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use quell_core::{CancelRequest, Disposition};
 use crate::failure::SubmitError;
 use crate::gate::OnBusy;
 use crate::node::wait::Wait;
-use crate::node::{State, flags};
+use crate::node::{Rollback, State, flags};
 use crate::run::RunRef;
 
 impl RunRef {
@@ -67,6 +67,13 @@ impl RunRef {
     /// whoever goes on with the rollback after it keeps the key.
     pub fn free_key_at_rollback(&self) {
         self.node().lock().extra().frees_key = true;
+    }
+
+    /// Tells whether a stop of the run said that it is deleted
+    /// ([`CancelRequest::deletion`](crate::CancelRequest::deletion)). This process alone knows of
+    /// it: whoever goes on with the rollback after it knows of the rollback.
+    pub fn is_deleted(&self) -> bool {
+        self.node().lock().rollback() == Rollback::Deletion
     }
 
     /// Waits until the stops of the runs whose place this one has taken are in the store, also of

@@ -45,7 +45,7 @@ impl Sessions {
             let resource = kind.map_or("agents", |kind| names_of(kind).plural);
             return Err(Refusal::forbidden(resource, "run"));
         }
-        let stop = CancelRequest::because("its session is deleted").rollback();
+        let stop = CancelRequest::because("its session is deleted").deletion();
         let outcomes = view.cancel_all(&live, stop, Wait::terminal()).await;
         for run in live.iter().filter_map(RunView::live) {
             // Also if there was no permit to wait for it.

@@ -70,7 +70,7 @@ pub(crate) async fn delete_run(
         return Err(conflict("not-a-root", detail));
     }
     if !run.status().is_terminal() {
-        let request = CancelRequest::because("the run was deleted").rollback();
+        let request = CancelRequest::because("the run was deleted").deletion();
         let cancelled = view.cancel(&run, request, Wait::quiescent().at_most(GONE_WAIT)).await;
         cancelled.stored?;
         match cancelled.disposition {

@@ -1,7 +1,7 @@
 //! [`View::find`]: looks runs up, in memory first, then in the store.
 
 use std::slice;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use futures::FutureExt as _;
 use quell::cluster::RunMeant;
@@ -33,7 +33,7 @@ impl View {
             && self.service().engine().node().is_some()
         {
             // Clocks of hosts differ: it may be ahead.
-            let ago = SystemTime::now().duration_since(at).unwrap_or_default();
+            let ago = self.service().engine().time().duration_since(at).unwrap_or_default();
             sleep(SEEN_WITHIN.saturating_sub(ago)).await;
         }
     }

@@ -18,7 +18,6 @@ use tokio::time::sleep;
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::app::delete::DELETION;
 use crate::app::elsewhere::of_thread;
 use crate::app::leaving::PAUSES;
 use crate::app::record::{DELETED, NAME, Recorded};
@@ -206,8 +205,8 @@ impl App {
         }
         let meant: Vec<_> = live.iter().map(RunView::meant).collect();
         self.hidden().hide(meant.iter().copied());
-        let why = format!("{DELETION}/threads/{}", buried.id);
-        let request = CancelRequest::because(why).rollback();
+        let why = format!("deletion requested via DELETE /threads/{}", buried.id);
+        let request = CancelRequest::because(why).deletion();
         view.cancel_all(&live, request, Wait::terminal()).await;
         for run in live.iter().filter_map(RunView::live) {
             run.ended().await;

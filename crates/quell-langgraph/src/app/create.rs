@@ -217,7 +217,8 @@ impl App {
         let is_behind = is_kept && begin.certain().is_none();
         let tracked = if is_behind { tracked.behind_others() } else { tracked };
         // A young thread may be that of a refused request, which leaves.
-        let is_held = is_shared && (create.makes_thread || is_recent(thread.record_at()));
+        let is_young = is_recent(thread.record_at(), self.engine().time());
+        let is_held = is_shared && (create.makes_thread || is_young);
         let tracked = Arc::new(if is_held { tracked.held_until_made() } else { tracked });
         if let Some(ground) = begin.certain() {
             tracked.begins_on(ground.clone());

@@ -33,7 +33,7 @@ impl App {
             tracked.is_deleted.load(Ordering::SeqCst)
                 || self.hidden().has(run.into())
                 || !thread.is_temporary && thread.has_left()
-                || is_rolled_back && is_of_deletion(run)
+                || run.is_deleted()
         };
         if !is_deleted() {
             self.keep_final(thread, tracked, run);
@@ -114,17 +114,6 @@ pub(super) fn is_taken_back(run: &RunRef) -> bool {
     // The engine does not wait for what an earlier process has left, of which the row tells.
     run.is_rolled_back() && run.quiescent_status().now_or_never().is_some()
 }
-
-/// Tells whether a run was rolled back since it is deleted, or its thread, maybe through another
-/// node.
-fn is_of_deletion(run: &RunRef) -> bool {
-    let cause = run.row().cause;
-    let message = cause.as_ref().and_then(|cause| cause.message.as_deref());
-    message.is_some_and(|message| message.starts_with(DELETION))
-}
-
-/// What the cause of a run says that is deleted, before the path.
-pub(super) const DELETION: &str = "deletion requested via DELETE ";
 
 fn is_quiescent(run: &RunRef) -> bool {
     let row = run.row();

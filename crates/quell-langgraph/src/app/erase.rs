@@ -10,7 +10,6 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::app::app::to_the_end;
-use crate::app::delete::DELETION;
 use crate::app::find::{Found, Located};
 use crate::threads::{Mark, Thread, Tracked};
 use crate::wire::refusal::{RUN_GONE, Refusal};
@@ -74,8 +73,8 @@ impl App {
             // A later process has to know of it, or nothing has changed.
             self.note_erased(&run).await?;
         } else {
-            let why = format!("{DELETION}/threads/{thread}/runs/{id}");
-            let request = CancelRequest::because(why).rollback();
+            let why = format!("deletion requested via DELETE /threads/{thread}/runs/{id}");
+            let request = CancelRequest::because(why).deletion();
             view.cancel(run.clone(), request, Wait::terminal()).await.stored?;
         }
         // Of one that is only in the store by now this node may have had the end as well.

@@ -2,6 +2,7 @@
 //! takes what is stored of the thread itself out of it.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use quell::store::{Page, RunRecord};
 use quell::{Engine, RunId, RunSpec};
@@ -154,12 +155,12 @@ impl App {
 
 /// Leaves out the records that came late: their thread had left the store by then, and whoever has
 /// stored them is about to give them up. What they say is of a thread that was deleted.
-pub(super) fn leave_out_late(records: &mut Vec<(Noted, RunRecord)>) {
+pub(super) fn leave_out_late(records: &mut Vec<(Noted, RunRecord)>, now: SystemTime) {
     let first = records.iter().find(|(noted, _)| noted.nr == 0).map(|(noted, _)| noted.made_us);
     records.retain(|(noted, record)| match first {
         Some(made_us) => noted.made_us == made_us,
         // Of a thread that is there the first one may have been kept for long enough.
-        None => noted.is_deleted || !noted.is_change || !is_recent(record.accepted.at),
+        None => noted.is_deleted || !noted.is_change || !is_recent(record.accepted.at, now),
     });
 }
 
@@ -201,7 +202,7 @@ const CLEARINGS: Uuid = Uuid::from_u128(0x7175_656c_6c2d_636c_6561_7269_6e67_732
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::time::{Duration, SystemTime};
+    use std::time::Duration;
 
     use quell::testing::cluster::Nodes;
     use quell::{EngineConfig, RunRef};

@@ -195,9 +195,10 @@ impl App {
     /// One that was just made in a thread with a record says nothing of one without: the thread was
     /// deleted meanwhile, and whoever makes the run is about to take it back.
     async fn newest_of(&self, view: &View, id: Uuid) -> Result<Option<RunView>, Refusal> {
+        let now = self.engine().time();
         let counts = |run: &RunView| {
             let asked = Asked::of(run).filter(|asked| !asked.is_temporary);
-            asked.is_some_and(|asked| asked.record_us.is_none() || !is_just_made(run))
+            asked.is_some_and(|it| it.record_us.is_none() || !is_recent(run.queued_at(), now))
         };
         let is_own = |run: &RunView| !is_taken_back(run) && counts(run);
         let page = view.list_omitting((of_thread(id), INPUTS), 1, None, is_own).await?;
@@ -252,7 +253,7 @@ impl App {
         let is_unused = self.hidden().is_unused(id);
         let mut records = self.records_of(id).await?;
         if self.is_node() {
-            leave_out_late(&mut records);
+            leave_out_late(&mut records, self.engine().time());
         }
         let base = records.iter().find_map(|(_, record)| base_of_record(record)).cloned();
         let has_first = records.iter().any(|(noted, _)| noted.nr == 0);
@@ -332,12 +333,9 @@ impl App {
     }
 }
 
-fn is_just_made(run: &RunView) -> bool {
-    is_recent(run.queued_at())
-}
-
-pub(super) fn is_recent(at: SystemTime) -> bool {
-    let age = SystemTime::now().duration_since(at);
+/// Tells whether something has just been made, by the clock of the engine, as its time is.
+pub(super) fn is_recent(at: SystemTime, now: SystemTime) -> bool {
+    let age = now.duration_since(at);
     // Clocks of hosts may differ.
     age.unwrap_or_else(|ahead| ahead.duration()) < JUST_MADE
 }

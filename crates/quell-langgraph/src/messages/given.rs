@@ -32,9 +32,9 @@ pub(crate) fn is_of_graph(reducers: &Reducers) -> bool {
 }
 
 /// Reads the messages that a body returned or said: each object gets a type and an id as one of a
-/// caller does. The id is that of whose it is and how it begins, also where the list has others
-/// before it: said again by the run, or with more, it is the same message. None if they have both,
-/// or are something else than a list of objects that are messages.
+/// caller does. The id is that of whose it is and how it begins, and of how many before it are
+/// alike and have no id either: said again by the run, or with more, it is the same message. None
+/// if they have both, or are something else than a list of objects that are messages.
 pub(crate) fn returned(said: &Payload, run: RunId) -> Option<Payload> {
     let given: Vec<Payload> = said.parse().ok()?;
     let keys: Vec<Keys> = given.iter().map(keys_of_object).collect::<Option<_>>()?;
@@ -45,17 +45,33 @@ pub(crate) fn returned(said: &Payload, run: RunId) -> Option<Payload> {
     let mut seen = HashMap::new();
     let mut id = |keys: &Keys| {
         let whose = text_of(keys, "type").or_else(|| text_of(keys, "role")).unwrap_or_default();
-        let content = keys.get("content").map_or("", Payload::as_json);
-        let said: String = whose.chars().chain(content.chars().take(BEGIN)).collect();
+        let said = format!("{whose}{}", begin_of(keys));
         let nth = *seen.entry(said.clone()).and_modify(|nth| *nth += 1).or_insert(0);
         Uuid::new_v5(&run.as_uuid(), format!("returned {nth} {said}").as_bytes())
     };
-    let read = given.iter().zip(&keys).map(|(item, keys)| read(item, &id(keys).to_string()));
+    let read = given.iter().zip(&keys).map(|(item, keys)| {
+        let has_id = text_of(keys, "id").is_some();
+        read(item, &if has_id { String::new() } else { id(keys).to_string() })
+    });
     read.collect::<Option<Vec<_>>>().map(|all| written(&all))
 }
 
-/// So many characters of the JSON of its content tell a message from others: one that is said piece
-/// by piece has another id until it has them.
+/// Yields how a message begins: its text, or that of the first of its parts that has any; or else
+/// the JSON of what it has in place of it, as tool calls.
+fn begin_of(keys: &Keys) -> String {
+    let content = keys.get("content");
+    let parts: Vec<Keys> = content.and_then(|parts| parts.parse().ok()).unwrap_or_default();
+    let of_parts = || parts.iter().find_map(|part| text_of(part, "text"));
+    let text = content.and_then(Payload::as_text).map(String::from).or_else(of_parts);
+    if let Some(text) = text.filter(|text| !text.is_empty()) {
+        return text.chars().take(BEGIN).collect();
+    }
+    let else_said = [keys.get("tool_calls"), content];
+    else_said.into_iter().flatten().map(Payload::as_json).collect()
+}
+
+/// So many characters of what it says tell a message from others: one that is said piece by piece
+/// has another id until it has them.
 const BEGIN: usize = 16;
 
 /// Refuses an input with a message that is none: the graph would be asked about something else, and
@@ -239,5 +255,37 @@ mod tests {
         }
         let escaped = Payload::from_json_text(r#"{"m\u0065ssages":[5]}"#).unwrap();
         assert!(check_messages(&graph, ("values", &escaped)).is_err());
+    }
+
+    #[test]
+    fn a_message_without_an_id_has_one_id_alone_and_behind_those_that_have_one() {
+        let run = RunId::from_text("r");
+        let ids = |said: Value| -> Vec<String> {
+            let said = returned(&Payload::from(said), run).unwrap();
+            let all: Vec<Keys> = said.parse().unwrap();
+            all.iter().map(|keys| text_of(keys, "id").unwrap()).collect()
+        };
+        let blocks = |text| json!([{ "type": "text", "text": text }]);
+        let call = |name| json!({ "type": "ai", "content": "", "tool_calls": [{ "id": name }] });
+        let ai = |content| json!({ "type": "ai", "content": content });
+        let long = "Here is the answer to question one";
+        for new in [ai(json!("ok")), ai(json!(long)), ai(blocks("ok")), call("c")] {
+            let mut known = new.clone();
+            known["id"] = "known".into();
+            let alone = ids(json!([new])).remove(0);
+            assert_eq!(ids(json!([known, new])), ["known", &alone]);
+            let both = ids(json!([new, new]));
+            assert!(both[0] == alone && both[1] != alone);
+        }
+        let begun = json!([ai(json!(long)), ai(blocks("one")), ai(blocks("two")), call("c")]);
+        let mut apart = ids(begun);
+        apart.extend(ids(json!([call("d")])));
+        apart.sort();
+        apart.dedup();
+        assert_eq!(apart.len(), 5);
+        assert_eq!(
+            ids(json!([ai(json!(long))])),
+            ids(json!([ai(json!(format!("{long} and two")))]))
+        );
     }
 }

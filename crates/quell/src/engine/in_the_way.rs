@@ -5,6 +5,8 @@
 //! what the run had, in memory, before the store was asked. The run is not this repeat, and does
 //! not fail because of it: it waits until the repeat is refused, which frees both.
 
+use std::time::SystemTime;
+
 use quell_core::RunId;
 use quell_core::cluster::RunMeant;
 use quell_core::store::{RunRecord, StoreError};
@@ -82,11 +84,25 @@ impl Engine {
             }
         }
         self.let_go_of_namesake(root.run()).await?;
+        self.go_on_behind(root, left.last_at);
         Ok(match fate {
             Fate::Ends => None,
             Fate::GoesOn(how) => Some(self.go_on(root, last_seq, (how, left))),
             Fate::StaysPaused(how) => Some(self.stay_paused(root, last_seq, (how, left))),
         })
+    }
+
+    /// Has a root go on behind all that is told of it by now, also if the clock of its process was
+    /// ahead of this one: times of a log never run backwards, and who has begun on what another run
+    /// has left ends behind that one.
+    fn go_on_behind(&self, root: &RunRecord, last_at: SystemTime) {
+        let paused_at = root.paused.as_ref().map(|pause| pause.at);
+        let told = [Some(root.accepted.at), root.started_at, paused_at];
+        let last = told.into_iter().flatten().fold(last_at, SystemTime::max);
+        if !self.not_before(last) {
+            let run = root.run();
+            tracing::warn!(run.uuid = %run, "goes on before what is told of it: its clock was ahead");
+        }
     }
 
     /// Lets go of a run below another root that has the id of a root that is taken in, and that the

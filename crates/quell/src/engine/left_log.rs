@@ -149,6 +149,11 @@ impl LeftLog {
         self.last_seq
     }
 
+    /// Yields when its last event was; if it has none, the epoch.
+    pub(super) const fn last_at(&self) -> SystemTime {
+        self.last_at
+    }
+
     /// Yields how many runs came before one, as far as it tells.
     pub(super) fn place(&self, run: RunId) -> usize {
         self.runs.get(&run).map_or(usize::MAX, |told| told.place)

@@ -122,7 +122,7 @@ pub(super) fn restored(record: &RunRecord, at: SystemTime) -> Restored {
 /// Adds what an earlier process has left of a run, with the last number that the store has of its
 /// work.
 pub(super) fn add_left(restored: &mut Restored, record: &RunRecord, left: Left) {
-    let Left { lost, earlier } = left;
+    let Left { lost, earlier, .. } = left;
     restored.lost = (lost, record.holds.iter().map(|hold| hold.nr).max());
     restored.earlier = earlier;
 }

@@ -3,6 +3,7 @@
 //! paused still, as what it has of its earlier attempts.
 
 use std::collections::{HashMap, HashSet};
+use std::time::SystemTime;
 
 use futures::stream::{self, StreamExt};
 use quell_core::store::{RunRecord, Store, StoreError};
@@ -21,6 +22,8 @@ pub(super) struct Left {
     pub(super) lost: Vec<Abandoned>,
     /// What it has used and what has ended below it.
     pub(super) earlier: Earlier,
+    /// When the last event of its log was.
+    pub(super) last_at: SystemTime,
 }
 
 impl LeftTree {

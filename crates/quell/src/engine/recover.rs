@@ -381,14 +381,14 @@ async fn write_trees<R: Recorded>(
         let (mut tree, log) = read?;
         tree.take_stops(&asked);
         lost::give_up(&mut tree, &log);
-        let last_seq = tree.write(log, writes).await?;
+        let (last_at, last_seq) = (log.last_at(), tree.write(log, writes).await?);
         if let Fate::GoesOn(how) = &tree.fate
             && let Some(annotated) = left_paused::annotate(&mut tree.root, &how.spec)
         {
             writes.push(annotated).await?;
         }
         if !matches!(tree.fate, Fate::Ends) {
-            let left = Left { lost: tree.lost(), earlier: tree.earlier };
+            let left = Left { lost: tree.lost(), earlier: tree.earlier, last_at };
             stay.push((tree.root, last_seq, tree.fate, left));
         }
     }

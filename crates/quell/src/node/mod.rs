@@ -28,5 +28,5 @@ pub(crate) mod write;
 pub(crate) use control::{Control, Link, Linked, by_token};
 pub(crate) use node::Node;
 pub(crate) use shared::{Closing, Shared};
-pub(crate) use state::{Piece, RareState, Reader, Site, State, TokenLink};
+pub(crate) use state::{Piece, RareState, Reader, Rollback, Site, State, TokenLink};
 pub(crate) use stored::UNSTORED_MAX;

@@ -142,9 +142,9 @@ pub(crate) struct RareState {
     pub(crate) summary_sets: SummarySets,
     /// What the body returned, if that is a payload and it had set no output.
     pub(crate) returned: Option<Payload>,
-    /// A stop of the run takes back what it has saved.
-    pub(crate) rollback: bool,
-    /// Its key is free when it is forgotten after that.
+    /// What the stops of the run say of what it has saved.
+    pub(crate) rollback: Rollback,
+    /// Its key is free when it is forgotten after a rollback.
     pub(crate) frees_key: bool,
     /// Why something of the run is not in the store and never will be.
     pub(crate) not_stored: Option<StoreError>,
@@ -154,6 +154,16 @@ pub(crate) struct RareState {
     pub(crate) superseded: Box<[Weak<Node>]>,
     /// What it has because it may be paused, or has asked its parent to be.
     pub(crate) pausing: Option<Box<Pausing>>,
+}
+
+/// Whether a stop takes back what a run has saved. Of several it is the most.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Rollback {
+    #[default]
+    No,
+    Asked,
+    /// The run is deleted.
+    Deletion,
 }
 
 /// What ties a run to a token from outside.
@@ -184,7 +194,12 @@ impl State {
 
     /// Tells whether what the run has saved is taken back at its end: it was stopped so.
     pub(crate) fn is_rollback(&self) -> bool {
-        self.life.is_stopping() && self.extra.as_ref().is_some_and(|extra| extra.rollback)
+        self.life.is_stopping() && self.rollback() != Rollback::No
+    }
+
+    /// Yields what the stops that were asked for by now say of what the run has saved.
+    pub(crate) fn rollback(&self) -> Rollback {
+        self.extra.as_ref().map_or(Rollback::No, |extra| extra.rollback)
     }
 
     /// Tells whether its key is free as soon as it is forgotten.

@@ -9,7 +9,7 @@ use crate::failure::SubmitError;
 use crate::foreign;
 use crate::journal::{Doubted, Entry, Journal, Recorded};
 use crate::node::there::is_there;
-use crate::node::{Node, Shared, State, flags, records};
+use crate::node::{Node, Rollback, Shared, State, flags, records};
 use crate::sync::waiters::Wakers;
 use crate::sync::{AtomicU16, Ordering};
 use crate::tables::admission::Free;
@@ -232,7 +232,7 @@ impl Node {
         let mut stop = StopAccepted::new(self.id, epoch, mode, Arc::clone(cause));
         let hard = state.life.hard_deadline();
         stop.hard_deadline = hard.map(|at| self.shared.clock.wall(at));
-        stop.rollback = state.extra.as_ref().is_some_and(|extra| extra.rollback);
+        stop.rollback = state.rollback() != Rollback::No;
         self.unstored.fetch_add(1, Ordering::Relaxed);
         self.unstored_stops.fetch_add(1, Ordering::Relaxed);
         let entry = Entry::Stop(Arc::clone(self), Box::new(stop));

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use quell_core::lifecycle::{Answer, Input, StopInput};
 use quell_core::{CancelRequest, CauseKind, Disposition, StopMode};
 
-use crate::node::{Node, State};
+use crate::node::{Node, Rollback, State};
 use crate::step::StopOrigin;
 use crate::step::deferred::{Deferred, Propagation};
 
@@ -59,16 +59,18 @@ impl Node {
         }
     }
 
-    /// Notes that a stop takes back what a root has saved. True if it is the first one that does.
+    /// Notes that a stop takes back what a root has saved, and that it deletes it. True if it is
+    /// the first one that takes that back.
     pub(super) fn note_rollback(&self, state: &mut State, origin: StopOrigin<'_>) -> bool {
-        let is_first = origin.request.is_some_and(CancelRequest::is_rollback)
-            && self.is_root()
-            && state.times.ended.is_none()
-            && !state.extra().rollback;
-        if is_first {
-            state.extra().rollback = true;
-        }
-        is_first
+        let request = origin.request.filter(|request| request.is_rollback());
+        let Some(request) = request.filter(|_| self.is_root() && state.times.ended.is_none())
+        else {
+            return false;
+        };
+        let asked = if request.is_deletion() { Rollback::Deletion } else { Rollback::Asked };
+        let before = state.extra().rollback;
+        state.extra().rollback = before.max(asked);
+        before == Rollback::No
     }
 
     /// Decides and records a request to stop. What it leaves to be done is the caller's.
