@@ -6,6 +6,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::Serialize;
 
 use crate::ledger::Charge;
+use crate::readers::Piece;
+use crate::stream::Cut;
 
 /// One server-sent event: `event`, `data`, `id`, in this order, every line ended by LF.
 ///
@@ -25,12 +27,14 @@ pub struct SseEvent {
     id: Option<String>,
     /// The charge that was made for it.
     room: Option<Charge>,
+    /// It is no event: the stream is cut here.
+    is_cut: bool,
 }
 
 impl SseEvent {
     /// Makes an event; without a name if that is empty.
     pub fn new(event: impl Into<String>, data: impl Into<String>) -> Self {
-        Self { event: event.into(), data: data.into(), id: None, room: None }
+        Self { event: event.into(), data: data.into(), id: None, room: None, is_cut: false }
     }
 
     /// Makes an event whose data is a value as JSON, in one line; `null` if it cannot be written.
@@ -38,6 +42,12 @@ impl SseEvent {
         let json = serde_json::to_string(data).unwrap_or_else(|_| "null".into());
         // Payloads are written as they are spelt, and may have line breaks between their tokens.
         Self::new(event, one_line(json))
+    }
+
+    /// Cuts the stream in place of an event, and its connection with it: what follows is told
+    /// elsewhere, and who reads has to see that this was not the end.
+    pub fn cut() -> Self {
+        Self { is_cut: true, ..Self::new("", "") }
     }
 
     /// Adds an id. Defaults to none.
@@ -54,13 +64,13 @@ impl SseEvent {
     }
 
     /// Writes the event, and yields its charge with it.
-    pub(crate) fn into_piece(self) -> (Bytes, Option<Charge>) {
-        (self.to_bytes(), self.room)
+    pub(crate) fn into_piece(self) -> Result<Piece, Cut> {
+        if self.is_cut { Err(Cut) } else { Ok((self.to_bytes(), self.room)) }
     }
 
     /// As [`SseEvent::into_piece`], of its data alone.
-    pub(crate) fn into_data(self) -> (Bytes, Option<Charge>) {
-        (self.data.into(), self.room)
+    pub(crate) fn into_data(self) -> Result<Piece, Cut> {
+        if self.is_cut { Err(Cut) } else { Ok((self.data.into(), self.room)) }
     }
 
     /// Estimates the bytes of the event when it is written.

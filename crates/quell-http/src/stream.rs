@@ -76,12 +76,12 @@ pub fn stream_body<S>(pieces: S, heartbeat: Heartbeat, guard: Option<DisconnectG
 where
     S: Stream<Item = Bytes> + Send + 'static,
 {
-    body_of(pieces.map(|bytes| (bytes, None)), heartbeat, guard)
+    body_of(pieces.map(|bytes| Ok((bytes, None))), heartbeat, guard)
 }
 
 fn body_of<S>(pieces: S, heartbeat: Heartbeat, mut guard: Option<DisconnectGuard>) -> Body
 where
-    S: Stream<Item = Piece> + Send + 'static,
+    S: Stream<Item = Result<Piece, Cut>> + Send + 'static,
 {
     let beat = heartbeat.period.map(|period| Beat {
         timer: None,
@@ -164,7 +164,7 @@ impl<S> Drop for Texts<S> {
     }
 }
 
-impl<S: Stream<Item = Piece> + Send + 'static> Stream for Texts<S> {
+impl<S: Stream<Item = Result<Piece, Cut>> + Send + 'static> Stream for Texts<S> {
     type Item = Result<Bytes, Cut>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -236,19 +236,20 @@ impl<S> Drop for StreamBody<S> {
     }
 }
 
-/// A stream holds more than there is room for.
+/// A stream ends before its end: it holds more than there is room for, or what follows is told
+/// elsewhere ([`SseEvent::cut`]).
 ///
 /// # Examples
 ///
 /// ```
-/// assert!(quell_http::Cut.to_string().contains("no room"));
+/// assert!(quell_http::Cut.to_string().contains("before its end"));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a stream was cut: there is no room for what it holds")]
+#[error("a stream was cut before its end")]
 #[expect(clippy::exhaustive_structs, reason = "there is no more to say")]
 pub struct Cut;
 
-impl<S: Stream<Item = Piece> + Send + 'static> http_body::Body for StreamBody<S> {
+impl<S: Stream<Item = Result<Piece, Cut>> + Send + 'static> http_body::Body for StreamBody<S> {
     type Data = Bytes;
     type Error = Cut;
 
@@ -313,7 +314,7 @@ type ReadChunk = Result<(Bytes, Rest), Cut>;
 /// outside of the lock.
 fn read<S>(state: &mut State<S>, most: usize, cx: &mut Context<'_>) -> (ReadChunk, Option<State<S>>)
 where
-    S: Stream<Item = Piece>,
+    S: Stream<Item = Result<Piece, Cut>>,
 {
     let end = |state| Some(std::mem::replace(state, State::Over));
     let open = match state {
@@ -322,10 +323,14 @@ where
         State::Cut => return (Err(Cut), end(state)),
     };
     let (chunk, rest) = read_chunk(open.pieces.as_mut(), most, cx);
-    match open.counted(chunk) {
-        Some(chunk) if matches!(rest, Rest::Over) => (Ok((chunk, rest)), end(state)),
-        Some(chunk) => (Ok((chunk, rest)), None),
-        None => (Err(Cut), end(state)),
+    match (open.counted(chunk), rest) {
+        (Some(chunk), Ok(Rest::Over)) => (Ok((chunk, Rest::Over)), end(state)),
+        (Some(chunk), Ok(rest)) => (Ok((chunk, rest)), None),
+        (Some(chunk), Err(Cut)) if !chunk.is_empty() => {
+            // What came before it is written first.
+            (Ok((chunk, Rest::Ready)), Some(std::mem::replace(state, State::Cut)))
+        }
+        _ => (Err(Cut), end(state)),
     }
 }
 
@@ -338,23 +343,27 @@ enum Rest {
 }
 
 /// Joins the pieces that are ready into one chunk, up to the size of a chunk.
-fn read_chunk<S>(mut pieces: Pin<&mut S>, most: usize, cx: &mut Context<'_>) -> (Piece, Rest)
+fn read_chunk<S>(
+    mut pieces: Pin<&mut S>,
+    most: usize,
+    cx: &mut Context<'_>,
+) -> (Piece, Result<Rest, Cut>)
 where
-    S: Stream<Item = Piece>,
+    S: Stream<Item = Result<Piece, Cut>>,
 {
     // A piece that is large enough to have room of its own ends the chunk: so a chunk has one.
     let (mut first, mut chunk, mut room) = (Bytes::new(), BytesMut::new(), None);
     for _ in 0..most {
         let rest = match pieces.as_mut().poll_next(cx) {
-            Poll::Ready(Some(piece)) if first.is_empty() => {
+            Poll::Ready(Some(Ok(piece))) if first.is_empty() => {
                 (first, room) = piece;
                 // A large piece is a chunk by itself: joining would copy it.
                 if first.len() < CHUNK_BYTES_MAX {
                     continue;
                 }
-                Rest::Ready
+                Ok(Rest::Ready)
             }
-            Poll::Ready(Some((piece, own))) => {
+            Poll::Ready(Some(Ok((piece, own)))) => {
                 room = own;
                 if chunk.is_empty() {
                     chunk.extend_from_slice(&first);
@@ -363,14 +372,15 @@ where
                 if chunk.len() < CHUNK_BYTES_MAX {
                     continue;
                 }
-                Rest::Ready
+                Ok(Rest::Ready)
             }
-            Poll::Ready(None) => Rest::Over,
-            Poll::Pending => Rest::Pending,
+            Poll::Ready(Some(Err(Cut))) => Err(Cut),
+            Poll::Ready(None) => Ok(Rest::Over),
+            Poll::Pending => Ok(Rest::Pending),
         };
         return ((if chunk.is_empty() { first } else { chunk.freeze() }, room), rest);
     }
-    ((if chunk.is_empty() { first } else { chunk.freeze() }, room), Rest::Ready)
+    ((if chunk.is_empty() { first } else { chunk.freeze() }, room), Ok(Rest::Ready))
 }
 
 /// A chunk of this size is full.

@@ -93,7 +93,7 @@ async fn a_stream_of_a_forgotten_run_is_cut_if_there_is_no_room_for_what_it_hold
         sleep(Duration::from_millis(100)).await;
     }
     let told = rest(body).await;
-    assert_eq!(told, Err("a stream was cut: there is no room for what it holds".to_owned()));
+    assert_eq!(told, Err("a stream was cut before its end".to_owned()));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,10 +1,13 @@
 //! Two servers on two nodes of one store: threads that the one has made, and runs of both in them.
 
+use axum::http::Method;
+use futures::StreamExt as _;
 use quell_test_support::{ms, within};
 use serde_json::{Value, json};
 
 use crate::nodes::{stored, two};
 use crate::talk::{Answer, Server};
+use crate::threads::made;
 
 async fn row(server: &Server, thread: &str) -> Value {
     let answer = server.get(&format!("/threads/{thread}")).await;
@@ -154,6 +157,32 @@ async fn who_waits_for_a_run_that_is_left_to_another_node_is_not_told_that_it_is
     assert!(told.text.trim().starts_with("{\"__error__\""), "{}", told.text);
     assert!(told.text.contains("503: "), "{}", told.text);
     assert_eq!(b.status(&queued).await, "pending");
+}
+
+/// Clients take an end for that of the run, and come back where a stream is cut.
+#[tokio::test]
+async fn the_stream_of_a_run_of_another_node_is_cut_when_its_own_shuts_down() {
+    let (a, b) = two();
+    let thread = made(&a, json!({})).await;
+    let run = a.start(&thread, "slow", json!({ "ms": 60_000, "chunk_ms": 5, "tag": "on" })).await;
+    a.until_ticking("on").await;
+    stored(&a, &run).await;
+    let streamed = b.open(Method::GET, &format!("{run}/stream"), "").await;
+    let mut told = streamed.into_body().into_data_stream();
+    within("it begins", told.next()).await.unwrap().unwrap();
+    b.service.drain();
+    b.service.engine().shutdown(quell::Shutdown::default()).await;
+    let is_cut = async {
+        loop {
+            match told.next().await {
+                Some(Ok(_)) => {}
+                rest => return rest.is_some(),
+            }
+        }
+    };
+    assert!(within("nothing more is told", is_cut).await);
+    assert_eq!(a.status(&run).await, "running");
+    assert_eq!(a.post(&format!("{run}/cancel"), &Value::Null).await.status, 202);
 }
 
 #[tokio::test]

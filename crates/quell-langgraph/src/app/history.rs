@@ -11,11 +11,12 @@ use std::time::SystemTime;
 use quell::RunStatus;
 use quell_http::{RunView, View};
 use serde_json::json;
+use tokio::task::yield_now;
 use uuid::{Builder, Uuid};
 
 use crate::app::App;
 use crate::app::elsewhere::of_thread;
-use crate::app::left::{From, Known, bare, before_of, has_nodes, place_of, seq_in, with_step};
+use crate::app::left::{From, Known, bare, before_of, has_nodes, place_of, seq_in};
 use crate::app::states::Which;
 use crate::app::stored::is_taken_back;
 use crate::threads::{Mark, Thread};
@@ -95,6 +96,7 @@ impl App {
         mut is_meant: impl FnMut(&Keys) -> bool + Send,
     ) -> Result<Vec<State>, Refusal> {
         let (mut found, mut weight, mut room) = (Vec::<State>::new(), 0, None);
+        let mut compared = 0;
         // Whether the state before, which is in the list, has yet to be told its parent.
         let mut is_orphan = false;
         let (mut runs, mut which, mut at_once) = (known.iter().skip(first), which, STEPS_MAX);
@@ -125,7 +127,14 @@ impl App {
                 }
                 is_orphan = false;
                 let is_wanted = found.len() < wanted.limit;
-                if is_wanted && parts.metadata.parse().is_ok_and(|keys| is_meant(&keys)) {
+                if is_wanted && wanted.is_search {
+                    compared += parts.metadata.bytes();
+                    if compared > COMPARED_BYTES_MAX {
+                        return Err(Refusal::invalid("metadata: too much to compare"));
+                    }
+                    yield_now().await;
+                }
+                if is_wanted && (!wanted.is_search || is_meant(&parts.metadata.keys())) {
                     weight += parts.bytes() + values.as_deref().map_or(0, bytes_of);
                     // What is held is no more than may be answered.
                     drop(room.replace(view.room_now(weight)?));
@@ -180,7 +189,7 @@ impl App {
         let has_start = known.last().is_some_and(|known| matches!(known.from, From::Start(_)));
         let numbers = -i64::from(has_start)..;
         for (known, number) in known.iter_mut().rev().zip(numbers) {
-            known.parts.metadata = with_step(&known.parts.metadata, json!(number));
+            known.parts.metadata.set("step", json!(number));
         }
         Ok(known)
     }
@@ -200,6 +209,9 @@ fn base_id(thread: &Thread) -> Uuid {
 const PART: usize = 100;
 const PARTS_MAX: usize = 10;
 
+/// Bytes of the metadata of states that are looked at for those that are meant.
+const COMPARED_BYTES_MAX: usize = 64 << 20;
+
 /// Steps of one run that are read at once; fewer, if their values are too large to be held.
 const STEPS_MAX: usize = 1_000;
 
@@ -208,7 +220,6 @@ mod tests {
     use quell::Payload;
     use quell_flow::{Catalog, Component};
     use quell_http::{SESSION, Start};
-    use serde_json::Value;
 
     use super::*;
     use crate::app::gone::tests::two_with;
@@ -236,8 +247,8 @@ mod tests {
         let view = b.all();
         let thread = b.thread_anywhere(&view, id).await.unwrap().unwrap();
         let known = b.known_states(&view, &thread).await.unwrap();
-        let steps = known.iter().map(|known| known.parts.metadata.parse::<Value>().unwrap());
-        let steps: Vec<_> = steps.rev().map(|it| it["step"].as_i64().unwrap()).collect();
+        let steps = known.iter().rev().map(|known| known.parts.metadata.keys());
+        let steps: Vec<i64> = steps.map(|it| it["step"].parse().unwrap()).collect();
         // Of each run the one before its input, too.
         assert_eq!(steps, (-1..).take(2 * RUNS).collect::<Vec<_>>());
         let last = b.state(&view, &thread, None).await.unwrap().unwrap();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use quell::{Payload, RunId, RunRow, RunStatus};
+use quell::{RunId, RunRow, RunStatus};
 use quell_flow::Component;
 use quell_http::{RunView, View};
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ use crate::wire::asked::{Asked, next_of};
 use crate::wire::exact::{Keys, written};
 use crate::wire::interrupt::Interrupt;
 use crate::wire::rows::thread_error;
-use crate::wire::state::StateParts;
+use crate::wire::state::{StateMetadata, StateParts};
 
 /// What is known of the states that a run has left, before its log is read.
 #[derive(Clone, Debug)]
@@ -58,7 +58,7 @@ impl Known {
         start.parts.id = start.id;
         start.parts.at = self.started_at;
         start.parts.next = vec![START.to_owned()];
-        start.parts.metadata = with(&self.parts.metadata, "source", json!("input"));
+        start.parts.metadata.set("source", json!("input"));
         (start.parts.interrupt, start.parts.error) = (None, None);
         (self.parts.parent, self.fork) = (Some(start.id), None);
         Some(start)
@@ -82,11 +82,9 @@ impl App {
         let asked = Asked::of(run)?;
         let row = run.row();
         let interrupt = Interrupt::of(run);
-        let mut metadata: Keys = asked.metadata.parse().unwrap_or_default();
         let source = if asked.is_update { "update" } else { "loop" };
         let run_id = run.id().to_string();
         let own = [("source", json!(source)), ("run_id", json!(run_id)), ("parents", json!({}))];
-        metadata.extend(own.map(|(key, value)| (key.to_owned(), value.into())));
         let error = thread_error(&row, asked.limit_ms, self.options().unmasked_errors);
         let pause = run.pause_state().map(|pause| pause.attempt);
         let id = match pause {
@@ -100,7 +98,7 @@ impl App {
             parent: None,
             // What its log says.
             next: Vec::new(),
-            metadata: written(&metadata),
+            metadata: StateMetadata::new(asked.metadata, own.into()),
             at: row.ended_at.or(row.started_at).unwrap_or(row.queued_at),
             interrupt,
             error: error_of(&row, &error),
@@ -153,18 +151,6 @@ pub(super) fn before_of(known: &[Known], id: Uuid) -> Option<(usize, Which)> {
     })
 }
 
-/// Writes metadata with the number of the step.
-pub(super) fn with_step(metadata: &Payload, step: Value) -> Payload {
-    with(metadata, "step", step)
-}
-
-/// Writes metadata with one more key.
-pub(super) fn with(metadata: &Payload, key: &str, value: Value) -> Payload {
-    let mut metadata: Keys = metadata.parse().unwrap_or_default();
-    metadata.insert(key.to_owned(), value.into());
-    written(&metadata)
-}
-
 /// What stands before the number of a pause in the name of its state: it comes behind the steps.
 const PAUSES: u32 = 1 << 30;
 
@@ -180,13 +166,17 @@ fn error_of(row: &RunRow, error: &Value) -> Option<String> {
 /// Makes what is known of a state of which no run tells.
 pub(super) fn bare(thread: &Thread, id: Uuid, mark: Option<Mark>, from: From) -> Known {
     let source = if from == From::Base { "fork" } else { "loop" };
-    let metadata = json!({ "source": source, "parents": {}, "thread_id": thread.id.to_string() });
+    let own = vec![
+        ("source", json!(source)),
+        ("parents", json!({})),
+        ("thread_id", json!(thread.id.to_string())),
+    ];
     let parts = StateParts {
         thread: thread.id,
         id,
         parent: None,
         next: Vec::new(),
-        metadata: metadata.into(),
+        metadata: StateMetadata::new(written(&Keys::new()), own),
         at: mark.map_or(thread.made_at(), Mark::at),
         interrupt: None,
         error: None,

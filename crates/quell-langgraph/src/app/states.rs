@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::app::App;
 use crate::app::find::{Found, Located};
 use crate::app::history::State;
-use crate::app::left::{From, Known, with, with_step};
+use crate::app::left::{From, Known};
 use crate::messages::{MESSAGES, asked_of};
 use crate::threads::{Thread, Tracked};
 use crate::values::{Fold, Keep, START, Step};
@@ -121,7 +121,7 @@ impl App {
         if has_end {
             parts.parent = parent.or(known.fork);
             let number = fold.step().map_or(0, |step| step.number + 1);
-            parts.metadata = with_step(&parts.metadata, json!(number));
+            parts.metadata.set("step", json!(number));
             states.push((parts, fold.current().cloned()));
         }
         states.reverse();
@@ -133,12 +133,12 @@ impl App {
     fn state_of(known: &Known, step: &Step, tracked: &Tracked) -> State {
         let mut parts = known.parts.clone();
         (parts.next, parts.at) = (step.next.clone(), step.at);
-        parts.metadata = with_step(&parts.metadata, json!(step.number));
+        parts.metadata.set("step", json!(step.number));
         let is_start = step.next == [START] && step.number < 0;
         let is_fork = known.fork.is_some() && is_first(step, tracked);
         if is_start || is_fork {
             let source = if is_start { "input" } else { "fork" };
-            parts.metadata = with(&parts.metadata, "source", json!(source));
+            parts.metadata.set("source", json!(source));
         }
         parts.input = is_start.then(|| input_again(tracked));
         (parts, step.values.clone())

@@ -145,7 +145,7 @@ async fn history(
     let Which { limit, before, only } = which;
     let states = if only.is_some() {
         let state = app.state(view, &thread, only).await?;
-        let is_meant = |(parts, _): &History| parts.metadata.parse().is_ok_and(|it| is_meant(&it));
+        let is_meant = |(parts, _): &History| is_meant(&parts.metadata.keys());
         state.into_iter().filter(is_meant).collect()
     } else {
         let wanted = Wanted { limit, before, is_search: !metadata.is_empty() };

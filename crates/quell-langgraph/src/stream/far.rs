@@ -120,15 +120,19 @@ impl Render {
 
     /// Yields the last frame of a run that has not been read to its end: it was deleted before, and
     /// its log is gone with it; or the store takes nothing of it from this node any more, or has
-    /// not for long, so that its end is another one's to tell. None if it has been read, or only
-    /// this node serves it no longer.
+    /// not for long, so that its end is another one's to tell. The stream of a run of another node
+    /// that this one serves no longer is cut: clients take an end for that of the run. None if it
+    /// has been read.
     pub(super) async fn gone(&mut self) -> Option<Late> {
         if std::mem::replace(&mut self.is_over, true) {
             return None;
         }
         let error = if let Some(far) = &self.far {
             let is_gone = matches!(far.view.find_by_id(self.run.id()).await, Ok(None));
-            is_gone.then(not_found_object)
+            if !is_gone {
+                return Some(SseEvent::cut().into());
+            }
+            Some(not_found_object())
         } else {
             let run = self.run.live().filter(|_| self.app.engine().has_store())?;
             // Who came behind its end waits for that as all do who are told of it.

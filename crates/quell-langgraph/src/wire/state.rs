@@ -19,7 +19,7 @@ pub(crate) struct StateParts {
     pub(crate) parent: Option<Uuid>,
     /// What comes next: nodes, or the graph, if that was cut or waits.
     pub(crate) next: Vec<String>,
-    pub(crate) metadata: Payload,
+    pub(crate) metadata: StateMetadata,
     pub(crate) at: SystemTime,
     pub(crate) interrupt: Option<Interrupt>,
     /// The error of what was cut.
@@ -28,13 +28,45 @@ pub(crate) struct StateParts {
     pub(crate) input: Option<Payload>,
 }
 
+/// The metadata of a state: those of its run, and its own keys. They are put together when they are
+/// shown: a thread has the states of many runs, and each run has all metadata of its thread.
+#[derive(Clone, Debug)]
+pub(crate) struct StateMetadata {
+    of_run: Payload,
+    own: Vec<(&'static str, Value)>,
+}
+
+impl StateMetadata {
+    pub(crate) const fn new(of_run: Payload, own: Vec<(&'static str, Value)>) -> Self {
+        Self { of_run, own }
+    }
+
+    /// Sets one of its own keys.
+    pub(crate) fn set(&mut self, key: &'static str, value: Value) {
+        self.own.retain(|(other, _)| *other != key);
+        self.own.push((key, value));
+    }
+
+    /// Yields all keys. Takes as long as the run has metadata.
+    pub(crate) fn keys(&self) -> Keys {
+        let mut keys: Keys = self.of_run.parse().unwrap_or_default();
+        keys.extend(self.own.iter().map(|(key, value)| ((*key).to_owned(), value.clone().into())));
+        keys
+    }
+
+    /// Yields about how long they are, written.
+    pub(crate) fn bytes(&self) -> usize {
+        self.of_run.len() + OWN_BYTES
+    }
+}
+
 impl StateParts {
     /// Yields about how long it is, written without its values.
     pub(crate) fn bytes(&self) -> usize {
         let error = self.error.as_ref().map_or(0, String::len);
         let tasks = self.next.iter().map(|name| 3 * name.len() + error + TASK_BYTES);
         let asks = self.interrupt.as_ref().map_or(0, |it| 2 * it.value.len());
-        STATE_BYTES + self.metadata.len() + asks + tasks.sum::<usize>()
+        STATE_BYTES + self.metadata.bytes() + asks + tasks.sum::<usize>()
     }
 
     /// Writes the state.
@@ -53,7 +85,7 @@ impl StateParts {
         let spelt = [
             ("values", values.map_or_else(|| written(&Keys::new()), written)),
             ("tasks", written(&tasks.collect::<Vec<_>>())),
-            ("metadata", self.metadata.clone()),
+            ("metadata", written(&self.metadata.keys())),
             ("interrupts", written(&interrupts.into_iter().collect::<Vec<_>>())),
         ];
         with_all(row, spelt.map(|(key, value)| (key.to_owned(), value)).into())
@@ -97,6 +129,9 @@ pub(crate) fn checkpoint(thread: Uuid, id: Uuid) -> Value {
 /// What a state takes, written, besides its values, its tasks and what is counted of it.
 const STATE_BYTES: usize = 1 << 10;
 
+/// What its own metadata take, written.
+const OWN_BYTES: usize = 256;
+
 /// What a task of a state takes, written, besides its name and its error.
 const TASK_BYTES: usize = 200;
 
@@ -136,7 +171,7 @@ mod tests {
                 id: Uuid::now_v7(),
                 parent: Some(Uuid::now_v7()),
                 next,
-                metadata: json!({ "step": 1 }).into(),
+                metadata: StateMetadata::new(json!({}).into(), vec![("step", json!(1))]),
                 at: SystemTime::UNIX_EPOCH,
                 interrupt,
                 error,
