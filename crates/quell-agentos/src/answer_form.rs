@@ -9,7 +9,7 @@ use quell_http::{JSON_LEVELS_MAX, Upload, View, check_json};
 
 use crate::form::{Form, Taking};
 use crate::wire::kinds::names_of;
-use crate::wire::refusal::{Refusal, bad_value, missing, unknown_field};
+use crate::wire::refusal::{Refusal, bad_value, missing, no_form, unknown_field};
 
 /// What a run is to go on with.
 #[derive(Debug)]
@@ -117,11 +117,8 @@ impl AnswerForm {
             answer: take.text(field),
         };
         if !is_answer {
-            let mut complaint = missing("body", field);
-            if !take.is_form {
-                complaint["msg"] = NO_FORM.into();
-            }
-            take.complaints.push(complaint);
+            let complaint = if take.is_form { missing } else { no_form };
+            take.complaints.push(complaint("body", field));
             // The answer may be in one of these. Beside an answer they are nothing, as upstream.
             let others = take.fields.keys().filter(|name| !KNOWN.contains(&name.as_str()));
             let others = others.take(UNKNOWN_MAX).map(|name| unknown_field(name));
@@ -151,9 +148,6 @@ pub(crate) const INPUT: &str = "input";
 
 /// How a client says that it answers nothing: the Python client sends an empty list.
 const NO_ANSWERS: [&str; 2] = ["[]", "null"];
-
-/// What is said of an answer that is missing in a body that is no form.
-const NO_FORM: &str = "Field required: the body has to be a form, urlencoded or multipart";
 
 /// Fields that clients send with an answer, and that say nothing here.
 const KNOWN: [&str; 1] = ["user_id"];

@@ -72,8 +72,8 @@ impl Form {
         let canonical = serde_json::to_string(&take.fields).unwrap_or_default();
         let message = take.text("message");
         if message.is_none() {
-            take.complaints.push(missing("body", "message"));
-            take.complaints.extend((!take.is_form).then(no_form));
+            let complaint = if take.is_form { missing } else { no_form };
+            take.complaints.push(complaint("body", "message"));
         }
         let is_stream = take.flag("stream").unwrap_or(true);
         take.check_int("version");

@@ -51,6 +51,8 @@ async fn a_waited_for_run_is_the_json_of_the_contract() {
     assert_eq!(run["input"], json!({ "input_content": "hi" }));
     let roles: Vec<_> = run["messages"].as_array().unwrap().iter().map(|m| &m["role"]).collect();
     assert_eq!(roles, ["user", "assistant"]);
+    let metrics = [0, 1].map(|nth| run["messages"][nth].get("metrics"));
+    assert_eq!(metrics, [None, Some(&json!({}))]);
     let again = read(&site, "/agents/short-agent", run["run_id"].as_str().unwrap(), "s").await;
     assert_eq!(again, run);
     let fields = [("message", "ticks=1 tick_ms=1"), ("stream", "false")];
@@ -64,6 +66,21 @@ async fn a_waited_for_run_is_the_json_of_the_contract() {
     assert_eq!(flow["step_executor_runs"].as_array().unwrap().len(), 4);
     assert_eq!(flow["step_results"][0]["steps"][3]["executor_name"], "step-agent-4");
     assert_eq!(flow["step_results"][0]["steps"][3]["content"], "t0 ");
+}
+
+#[tokio::test]
+async fn members_and_agents_of_steps_start_with_the_model_that_they_ask() {
+    let site = Site::open();
+    for (path, count) in [("/teams/slow-team", 3), ("/workflows/slow-workflow", 4)] {
+        let fields = [("message", "ticks=1 tick_ms=0")];
+        let events = site.create(&format!("{path}/runs"), &fields).await.events();
+        let begun: Vec<_> = events.iter().filter(|it| it["event"] == "RunStarted").collect();
+        assert_eq!(begun.len(), count);
+        for event in begun {
+            let model = (&event["model"], &event["model_provider"]);
+            assert_eq!(model, (&json!("tick-model"), &json!("Fake")), "{event}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -103,7 +120,8 @@ async fn multipart_is_read_as_agent_ui_sends_it() {
     assert_eq!(answer.status, 200, "{}", answer.text);
     let run = answer.json();
     assert_eq!(run["input"], json!({ "input_content": "hi" }));
-    assert_eq!(run["session_id"].as_str().unwrap().len(), 36);
+    let session = uuid::Uuid::parse_str(run["session_id"].as_str().unwrap()).unwrap();
+    assert_eq!(session.get_version_num(), 4, "it does not tell when it was made");
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use quell::{Failure, Outcome, Payload, RunContext, RunHandle, RunSpec};
-use quell_flow::{Catalog, Component, Emit, Model, Part, Reducer, Team};
+use quell_flow::{Catalog, Component, Emit, Member, Model, Part, Reducer, Team};
 use quell_http::NATIVE;
 use serde_json::{Value, json};
 
@@ -58,8 +58,8 @@ fn slow_team(id: String, witness: &Witness) -> Component {
     for number in 1..=3 {
         let (who, witness) = (format!("member-{number}"), witness.clone());
         let name = who.clone();
-        team = team
-            .member(name, move |ctx, input| talk(ctx, input, who.clone(), SLOW, witness.clone()));
+        let body = move |ctx, input| talk(ctx, input, who.clone(), SLOW, witness.clone());
+        team = team.with_member(Member::new(name, body).model(tick_model()));
     }
     team.into_component()
 }
@@ -89,7 +89,8 @@ fn everywhere(id: String, witness: &Witness) -> Component {
 }
 
 fn agent_steps() -> [Part; 1] {
-    let steps = (1..=4).map(|n| Part::agent(format!("step-{n}"), format!("step-agent-{n}")));
+    let agent = |n| Part::agent(format!("step-{n}"), format!("step-agent-{n}"));
+    let steps = (1..=4).map(|n| agent(n).model(tick_model()));
     [Part::parallel("fan-out", steps)]
 }
 

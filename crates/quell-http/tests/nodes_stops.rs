@@ -129,6 +129,58 @@ async fn who_was_aborted_is_named_while_others_of_the_tree_clean_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_abandoned_is_named_until_it_has_ended_though_other_work_goes_on() {
+    let (_nodes, a, b) = two();
+    let (mut release, released): (Vec<_>, Vec<_>) = (0..2).map(|_| oneshot::channel()).unzip();
+    let body = async move |ctx: RunContext| {
+        let deaf = |(nth, released): (usize, oneshot::Receiver<()>)| {
+            ctx.spawn(RunSpec::step(format!("deaf {nth}")), async move |ctx: RunContext| {
+                let hold = ctx.hold_durably(Work::Process, format!("sh (pid {nth})")).await?;
+                tokio::spawn(async move {
+                    _ = released.await;
+                    drop(hold);
+                });
+                let _ = ctx.is_stopping();
+                std::future::pending::<()>().await;
+                Ok(())
+            })
+        };
+        let all: Vec<_> = released.into_iter().enumerate().map(deaf).collect();
+        for one in all {
+            one.await?;
+        }
+        Ok(())
+    };
+    let spec = RunSpec::workflow("top").grace(secs(2));
+    let top = a.service.engine().submit(spec, body).unwrap().into_ref();
+    soon("all work", || top.children().len() == 2).await;
+    for deaf in top.children() {
+        soon("it has begun", || deaf.row().started_at.is_some()).await;
+        deaf.stored().await.unwrap();
+    }
+    top.cancel(CancelRequest::because("enough"));
+    let names = |stop: &Value| {
+        let left = named(stop, "abandoned", "what").into_iter();
+        left.map(|(name, _)| name.to_owned()).collect::<Vec<_>>()
+    };
+    let both = |stop: &Value| stop["status"] == "cancelled" && names(stop).len() == 2;
+    let stop = until(&b, "both are abandoned", both).await;
+    assert_eq!(names(&stop), ["sh (pid 0)", "sh (pid 1)"]);
+    assert_eq!(named(&stop, "aborted", "run").len(), 2);
+    assert_eq!(
+        (&stop["standing"]["omitted"], &stop["standing"]["more"]),
+        (&json!(0), &json!(false))
+    );
+    release.remove(0).send(()).unwrap();
+    let stop = until(&b, "one has ended", |stop| names(stop).len() == 1).await;
+    assert_eq!(names(&stop), ["sh (pid 1)"]);
+    release.remove(0).send(()).unwrap();
+    top.quiescent().await;
+    top.stored().await.unwrap();
+    assert_eq!(stops(&b.app).await, [Value::Null; 0]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn of_a_wide_tree_a_hundred_are_named_and_the_others_counted() {
     let (_nodes, a, b) = two();
     let body = async |ctx: RunContext| {

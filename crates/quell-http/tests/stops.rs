@@ -322,3 +322,18 @@ async fn what_a_lost_node_may_execute_still_of_a_run_that_was_stopped_is_listed_
     assert_eq!((&told[0]["status"], &told[0]["node"]), (&json!("cancelled"), &Value::Null));
     assert_eq!(named(&told[0], "abandoned", "what"), [("a", &json!("node"))]);
 }
+
+#[tokio::test]
+async fn the_time_of_the_list_is_by_the_clock_of_the_times_in_it() {
+    let service = service();
+    let app = router(service.clone());
+    // A thread that another process has told of is ahead of the clock of this one.
+    assert!(service.engine().not_before(service.engine().time() + secs(600)));
+    let top = tree(&service, &Gate::new());
+    soon("all work", || top.children().len() == 2).await;
+    top.cancel(CancelRequest::because("enough"));
+    let answer = get(&app, "/v1/stops").await.json();
+    let at = |text: &Value| humantime::parse_rfc3339(text.as_str().unwrap()).unwrap();
+    assert!(at(&answer["at"]) >= at(&answer["stops"][0]["accepted_at"]), "{answer}");
+    top.cancel(CancelRequest::because("now").abort());
+}

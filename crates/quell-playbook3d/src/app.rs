@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::sync::OnceLock;
-use std::time::SystemTime;
 
 use axum::body::Bytes;
 use quell::{RunFilter, RunId, RunRow};
@@ -134,7 +133,7 @@ impl App {
             platform: platform.filter(|value: &Value| !value.is_null()),
             status: status_word(row.status),
             progress,
-            duration: seconds(row, SystemTime::now()),
+            duration: seconds(row, view.service().engine().time()),
             webhook_url: None,
             run_result: result_of(row),
             team: self.directory.team(team),

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use quell::{Payload, RunContext};
 use quell_demo::playbook3d::{ALPHA, BETA, BOB, EVE, EVERYWHERE, SHORT, SLOW, STUBBORN};
 use quell_flow::{Component, ComponentKind, Contract};
@@ -92,6 +94,21 @@ async fn a_run_object_has_every_key_of_the_contract() {
 }
 
 #[tokio::test]
+async fn how_long_a_run_is_at_it_is_by_the_clock_of_its_times() {
+    let lab = Lab::new();
+    let alice = lab.alice().await;
+    let run = alice.start(ALPHA, SLOW, json!({})).await;
+    while lab.run(&run).row().started_at.is_none() {
+        tokio::task::yield_now().await;
+    }
+    // Another process has told of a time that is ahead of the clock of this one.
+    let engine = lab.service.engine();
+    assert!(engine.not_before(engine.time() + Duration::from_mins(10)));
+    let duration = alice.listed(&run).await["duration"].as_f64();
+    assert!(duration.is_some_and(|seconds| seconds > 599.0), "{duration:?}");
+}
+
+#[tokio::test]
 async fn runs_are_listed_newest_first_to_every_member_of_the_team() {
     let lab = Lab::new();
     let (alice, eve) = (lab.alice().await, lab.client(EVE).await);
@@ -174,7 +191,7 @@ async fn a_step_is_no_run_here_and_hidden_components_are_not_seen() {
     let alice = lab.alice().await;
     let run = alice.start(ALPHA, SLOW, json!({ "message": "probe=steps" })).await;
     while lab.ticks("steps") == 0 {
-        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        tokio::time::sleep(Duration::from_millis(2)).await;
     }
     let step = lab.run(&run).children()[0].id().to_string();
     assert_eq!(alice.cancel(ALPHA, &step).await.status, 404);

@@ -117,6 +117,7 @@ mod text;
 mod threads;
 mod transaction;
 mod trees_now;
+mod trees_sql;
 mod trust;
 mod turn_taking;
 mod turns;

@@ -147,13 +147,12 @@ fn start(
     key: Option<&str>,
     last: Option<&RunView>,
 ) -> Start {
-    // In the order of time: an index of a store then grows at its end. One by random ids has a page
-    // to write for each run (bench `http -- stored`).
-    let fresh = || Uuid::now_v7().to_string();
+    // As upstream: an id that nobody chose does not tell when it was made.
+    let fresh = || Uuid::new_v4().to_string();
     let mut start = Start::new(component, Payload::from(Value::Null))
         .session(form.session.clone().unwrap_or_else(fresh))
         .on_disconnect(on_disconnect(form.is_background));
-    // The engine's own ids are in the order of time as well.
+    // The engine's own ids are in the order of time: an index of a store then grows at its end.
     if let Some(run) = &form.run {
         start = start.id(run);
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use quell::RunKind;
-use quell_flow::{Component, ComponentKind, Part};
+use quell_flow::{Component, ComponentKind, Model, Part};
 use serde_json::{Map, Value, json};
 
 use crate::wire::kinds::names_of;
@@ -37,6 +37,8 @@ pub(crate) struct Position {
     /// Its place in the list of parts.
     path: Option<Vec<usize>>,
     component: Arc<Component>,
+    /// The model with which the list of parts has it.
+    listed_model: Option<Arc<Model>>,
 }
 
 /// The position of a step in its workflow.
@@ -55,7 +57,8 @@ impl Position {
         let role = role_of(component.kind().run_kind());
         let flow = (role == Role::Workflow).then(|| Box::new((name.clone(), run.clone())));
         let component = Arc::clone(component);
-        Self { role, run, name, above: None, flow, step: None, path: Some(Vec::new()), component }
+        let (path, listed_model) = (Some(Vec::new()), None);
+        Self { role, run, name, above: None, flow, step: None, path, component, listed_model }
     }
 
     /// Places a child: the `ordinal`-th of this run that was spawned.
@@ -73,13 +76,26 @@ impl Position {
         };
         match child.role {
             Role::Workflow => {
+                child.listed_model = None;
                 child.flow = Some(Box::new((child.name.clone(), child.run.clone())));
                 (child.step, child.path) = (None, None);
             }
-            Role::Agent | Role::Team => child.path = None,
-            Role::Step | Role::Parallel | Role::Hidden => {}
+            Role::Agent | Role::Team => {
+                let listed = self.listed(name).and_then(|part| part.model.clone());
+                child.listed_model = listed.map(Arc::new);
+                child.path = None;
+            }
+            Role::Step | Role::Parallel | Role::Hidden => child.listed_model = None,
         }
         child
+    }
+
+    /// Finds how a child that is an agent or a team is listed: as a member, or as the step itself.
+    fn listed(&self, name: &str) -> Option<&Part> {
+        let own = self.path.as_deref().and_then(<[usize]>::split_last);
+        let own = own.and_then(|(at, above)| parts_at(&self.component, above).get(*at));
+        let is_it = |part: &&Part| part.name == name || part.agent.as_deref() == Some(name);
+        own.into_iter().chain(self.parts()).find(is_it)
     }
 
     fn step(&self, child: &mut Self, ordinal: usize) -> Role {
@@ -101,11 +117,7 @@ impl Position {
 
     /// Yields the parts that the workflow's list of steps has at this place.
     pub(crate) fn parts(&self) -> &[Part] {
-        let mut parts = self.component.parts();
-        for at in self.path.as_deref().unwrap_or(&[usize::MAX]) {
-            parts = parts.get(*at).map_or(&[], |part| &part.parts);
-        }
-        parts
+        self.path.as_deref().map_or(&[], |path| parts_at(&self.component, path))
     }
 
     /// Yields the name that people read of its component; of a part of that, its own name.
@@ -139,9 +151,10 @@ impl Position {
         }
     }
 
-    /// Yields the model of the component, if this is its root.
+    /// Yields the model with which the component is listed, or the member or step of it.
     pub(crate) fn model(&self) -> Option<(&str, &str)> {
-        let model = self.component.model_of().filter(|_| self.is_root())?;
+        let of_root = self.component.model_of().filter(|_| self.is_root());
+        let model = of_root.or(self.listed_model.as_deref())?;
         Some((&model.id, &model.provider))
     }
 
@@ -192,6 +205,12 @@ impl Position {
     }
 }
 
+/// Yields the parts of the part at a place of the list.
+fn parts_at<'a>(component: &'a Component, path: &[usize]) -> &'a [Part] {
+    let all = component.parts();
+    path.iter().fold(all, |parts, at| parts.get(*at).map_or(&[], |part| &part.parts))
+}
+
 const fn role_of(kind: RunKind) -> Role {
     match kind {
         RunKind::Agent => Role::Agent,
@@ -238,6 +257,31 @@ mod tests {
         assert_eq!((&fields["run_id"], &fields["step_name"]), (&json!("rx"), &json!("b")));
         assert_eq!(fields.get("parent_run_id"), None);
         assert_eq!(agent.parent_run(), Some("w"));
+    }
+
+    #[test]
+    fn members_and_agents_of_steps_have_the_model_with_which_they_are_listed() {
+        let model = || Model::new("m-1", "M", "Fake");
+        let parts = [Part::agent("a", "x").model(model()), Part::agent("b", "y")];
+        let body = async |_ctx, input: Payload| Ok(input);
+        let flow = Component::workflow("flow", body).steps([Part::parallel("fan-out", parts)]);
+        let root = Position::root(&Arc::new(flow), "w");
+        let fan_out = root.child(RunKind::Step, "fan-out", "p".into(), 0);
+        let agent_of = |step: &str, agent: &str| {
+            let step = fan_out.child(RunKind::Branch, step, "s".into(), 0);
+            assert_eq!((step.model(), fan_out.model(), root.model()), (None, None, None));
+            let attempt = step.child(RunKind::Attempt, "attempt 1", "at".into(), 0);
+            let agent = attempt.child(RunKind::Agent, agent, "r".into(), 0);
+            let inner = agent.child(RunKind::Agent, "x", "i".into(), 0);
+            assert_eq!(inner.model(), None, "nothing is listed of that");
+            agent.model().map(|(id, provider)| format!("{id} {provider}"))
+        };
+        assert_eq!(agent_of("a", "x").as_deref(), Some("m-1 Fake"));
+        assert_eq!((agent_of("b", "y"), agent_of("a", "other")), (None, None));
+        let team = Component::team("t", body).members([Part::agent("one", "x").model(model())]);
+        let team = Position::root(&Arc::new(team.model(Model::new("m-2", "L", "Fake"))), "t");
+        let one = team.child(RunKind::Agent, "one", "r".into(), 0);
+        assert_eq!((one.model(), team.model()), (Some(("m-1", "Fake")), Some(("m-2", "Fake"))));
     }
 
     #[test]

@@ -245,10 +245,11 @@ pub(crate) fn bad_key(error: BadKey) -> Value {
     json!({ "type": "value_error", "loc": KEY, "msg": error.to_string(), "input": null })
 }
 
-/// Complains about a body that is no form, beside what is missing for that.
-pub(crate) fn no_form() -> Value {
-    let msg = "the body has to be a form, urlencoded or multipart";
-    json!({ "type": "value_error", "loc": ["body"], "msg": msg, "input": null })
+/// Complains about a field that is missing because the body is no form.
+pub(crate) fn no_form(place: &str, field: &str) -> Value {
+    let mut complaint = missing(place, field);
+    complaint["msg"] = "Field required: the body has to be a form, urlencoded or multipart".into();
+    complaint
 }
 
 /// Complains about a run id that is none.

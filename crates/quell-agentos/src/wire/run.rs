@@ -316,7 +316,7 @@ impl RunSnapshot {
     pub(super) fn messages(&self) -> Vec<Object> {
         let line = |nth: &str, role: &'static str, content: String, at: SystemTime| {
             let id = Uuid::new_v5(&MESSAGES, [&*self.position.run, nth].concat().as_bytes());
-            let line = Object::with_capacity(6).with("content", content);
+            let line = Object::with_capacity(7).with("content", content);
             let line = line.with("created_at", Value::from(seconds(at)));
             let line = line.with("from_history", Value::Bool(false)).with("id", id.to_string());
             line.with("role", role).with("stop_after_tool_call", Value::Bool(false))
@@ -329,7 +329,7 @@ impl RunSnapshot {
         };
         if !answer.is_empty() {
             let at = self.said_at.or(self.ended_at).unwrap_or(self.queued_at);
-            all.push(line("/1", "assistant", answer, at));
+            all.push(line("/1", "assistant", answer, at).with("metrics", Object::default()));
         }
         all
     }

@@ -140,6 +140,18 @@ impl RunRecord {
         report
     }
 
+    /// Yields what of its own still executes, if it has ended and is not quiescent: of programs,
+    /// requests and nodes what is [held](Self::holds) still, and of the rest what its report names.
+    pub fn left(&self) -> Vec<Abandoned> {
+        let ended = self.report.as_deref().filter(|_| !self.quiescent);
+        let Some(own) = ended.and_then(|report| report.rows.first()) else { return Vec::new() };
+        let is_named = |left: &&Abandoned| !left.what.is_held();
+        let mut left: Vec<_> = own.abandoned.iter().filter(is_named).cloned().collect();
+        left.extend(self.holds.iter().map(|hold| hold.abandoned(self.run())));
+        Abandoned::name_nodes_once(&mut left);
+        left
+    }
+
     /// Yields its row, whether it has ended or not.
     pub fn row(&self) -> RunRow {
         if let Some(stored) = &self.report {
@@ -295,11 +307,22 @@ mod tests {
         row.status = RunStatus::Failed;
         row.abandoned = record.holds.iter().map(|hold| hold.abandoned(run)).collect();
         assert_eq!(row.abandoned[0], Abandoned::new(run, "b".into(), Work::Process));
+        row.abandoned.push(Abandoned::new(run, "tidy up".into(), Work::Hook));
         let report = RunReport::new(vec![row], Counts::default()).into();
         record.apply(&Record::Ended { run, epoch, report, rollback: false });
         assert_eq!((record.holds.len(), record.quiescent), (2, false));
+        let left = |record: &RunRecord| {
+            let left = record.left().into_iter();
+            left.map(|left| left.name.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(left(&record), ["tidy up", "b", "c"]);
         record.apply(&ended(1));
         assert_eq!(open(&record), [(0, "c".to_owned())]);
+        assert_eq!(left(&record), ["tidy up", "c"]);
+        record.apply(&ended(0));
+        assert_eq!(left(&record), ["tidy up"]);
+        record.apply(&Record::Quiesced { run, epoch, at });
+        assert_eq!(left(&record), [""; 0]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::store::{RunRecord, StoredHold};
-use crate::{RunId, RunRow, StopMode};
+use crate::{Abandoned, RunId, StopMode};
 
 /// A root that is stopping, of whose tree a store [is asked](crate::store::Store::trees_now).
 ///
@@ -54,12 +54,15 @@ pub struct TreeNow {
     /// Runs that have not ended and of which no child is live, or that have work of their own, in
     /// the order in which they were accepted; at most [`TreeNow::NAMES_MAX`].
     pub working: Vec<RunNow>,
-    /// The own rows of runs that have ended, and were aborted since the stop, or are not quiescent;
-    /// at most [`TreeNow::NAMES_MAX`].
-    pub left: Vec<RunRow>,
-    /// Runs that are left out of these lists.
+    /// Runs that were aborted since the stop, by name; at most [`TreeNow::NAMES_MAX`].
+    pub aborted: Vec<(RunId, Arc<str>)>,
+    /// What still executes of runs that have ended ([`RunRecord::left`]); at most
+    /// [`TreeNow::NAMES_MAX`].
+    pub abandoned: Vec<Abandoned>,
+    /// How much is left out of these lists.
     pub omitted: usize,
-    /// Whether the tree has more runs than the store has looked at.
+    /// Whether the tree has more than is told: more runs than the store looks at, or it was not
+    /// looked at.
     pub more: bool,
 }
 
@@ -89,6 +92,11 @@ impl TreeNow {
     /// Trees of which a store is asked at once.
     pub const TREES_MAX: usize = 100;
 
+    /// What is said of a tree that was not looked at.
+    pub fn unknown() -> Self {
+        Self { more: true, ..Self::default() }
+    }
+
     /// Makes it of the records of the runs below the root, in the order in which they were
     /// accepted. A store that has them at hand needs no more.
     pub fn of<'a>(ask: &TreeAsk, below: impl Iterator<Item = &'a RunRecord> + Clone) -> Self {
@@ -111,16 +119,18 @@ impl TreeNow {
             now.working.push(RunNow { run: record.run(), name, since, is_leaf, holds });
         }
         for record in all.filter(|record| record.status.is_terminal()) {
-            let row = record.row();
-            let is_late = row.ended_at.is_some_and(|at| at >= ask.stopped_at);
-            if row.aborted && is_late || !row.quiescent {
-                now.left.push(row);
+            let own = record.report.as_deref().and_then(|report| report.rows.first());
+            let is_late = own.and_then(|row| row.ended_at).is_some_and(|at| at >= ask.stopped_at);
+            if is_late && own.is_some_and(|row| row.aborted) {
+                now.aborted.push((record.run(), Arc::clone(&record.accepted.name)));
             }
+            now.abandoned.extend(record.left());
         }
-        let lists = [now.working.len(), now.left.len()];
+        let lists = [now.working.len(), now.aborted.len(), now.abandoned.len()];
         now.omitted = lists.iter().map(|names| names.saturating_sub(Self::NAMES_MAX)).sum();
         now.working.truncate(Self::NAMES_MAX);
-        now.left.truncate(Self::NAMES_MAX);
+        now.aborted.truncate(Self::NAMES_MAX);
+        now.abandoned.truncate(Self::NAMES_MAX);
         now
     }
 }
@@ -131,7 +141,7 @@ mod tests {
 
     use super::*;
     use crate::store::{Accepted, Epoch, Record};
-    use crate::{Counts, RunKind, RunReport, RunStatus, Work};
+    use crate::{Counts, RunKind, RunReport, RunRow, RunStatus, Work};
 
     const EPOCH: Epoch = Epoch::new(1, 1);
 
@@ -178,7 +188,10 @@ mod tests {
             ended(run("aborted-before", "root", 4), |row| {
                 (row.aborted, row.ended_at) = (true, Some(at(5)));
             }),
-            ended(run("executes", "root", 4), |row| row.quiescent = false),
+            ended(run("executes", "root", 4), |row| {
+                (row.aborted, row.ended_at, row.quiescent) = (true, Some(at(5)), false);
+                row.abandoned = vec![Abandoned::new(row.run, "tidy up".into(), Work::Hook)];
+            }),
         ];
         let now = TreeNow::of(&ask(), all.iter());
         assert_eq!((now.live, now.signalled, now.omitted, now.more), (4, 3, 0, false));
@@ -191,8 +204,9 @@ mod tests {
             ("of-cleanup", at(11), true, 0),
         ];
         assert_eq!(working, right);
-        let left: Vec<_> = now.left.iter().map(|row| &*row.name).collect();
-        assert_eq!(left, ["aborted", "executes"]);
+        let aborted: Vec<_> = now.aborted.iter().map(|(_, name)| &**name).collect();
+        let abandoned: Vec<_> = now.abandoned.iter().map(|left| &*left.name).collect();
+        assert_eq!((aborted, abandoned), (vec!["aborted"], vec!["tidy up"]));
     }
 
     #[test]

@@ -51,6 +51,8 @@ pub struct Part {
     pub agent: Option<String>,
     /// The name that people read of that agent, if it has one besides its id.
     pub agent_name: Option<String>,
+    /// The model of that agent, if it is listed with one.
+    pub model: Option<Model>,
     /// Whether its parts run in parallel.
     pub is_parallel: bool,
     /// Its own parts.
@@ -60,8 +62,8 @@ pub struct Part {
 impl Part {
     /// Makes a step that is plain code.
     pub fn function(name: impl Into<String>) -> Self {
-        let (agent, agent_name) = (None, None);
-        Self { name: name.into(), agent, agent_name, is_parallel: false, parts: Vec::new() }
+        let (agent, agent_name, model) = (None, None, None);
+        Self { name: name.into(), agent, agent_name, model, is_parallel: false, parts: Vec::new() }
     }
 
     /// Makes a member, or a step that an agent runs.
@@ -69,7 +71,8 @@ impl Part {
         Self { agent: Some(agent.into()), ..Self::function(name) }
     }
 
-    /// Makes a member, or a step, that is this component: its id, and the name that people read.
+    /// Makes a member, or a step, that is this component: its id, the name that people read, and
+    /// its model.
     ///
     /// # Examples
     ///
@@ -83,8 +86,24 @@ impl Part {
     /// assert_eq!(part.agent_name.as_deref(), Some("Writer"));
     /// ```
     pub fn of(name: impl Into<String>, component: &Component) -> Self {
-        let agent_name = component.display_name.clone();
-        Self { agent_name, ..Self::agent(name, component.id()) }
+        let (agent_name, model) = (component.display_name.clone(), component.model_of().cloned());
+        Self { agent_name, model, ..Self::agent(name, component.id()) }
+    }
+
+    /// Says which model its agent asks. Defaults to none.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use quell_flow::{Model, Part};
+    ///
+    /// let model = Model::new("tick-model", "TickModel", "Fake");
+    /// let part = Part::agent("draft", "w-1").model(model.clone());
+    /// assert_eq!(part.model, Some(model));
+    /// ```
+    #[must_use]
+    pub fn model(self, model: Model) -> Self {
+        Self { model: Some(model), ..self }
     }
 
     /// Makes a step with steps of its own, which run one after another.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::future::{BoxFuture, FutureExt as _};
 use quell::{Failure, Payload, RunContext, RunHandle, RunSpec};
 
-use crate::catalog::{Component, Part};
+use crate::catalog::{Component, Model, Part};
 use crate::foreign::Foreign;
 use crate::output::set_output;
 use crate::times::timed;
@@ -35,6 +35,7 @@ pub struct Member {
     timeout: Option<Duration>,
     grace: Option<Duration>,
     idle: Option<Duration>,
+    model: Option<Model>,
 }
 
 enum Does {
@@ -64,7 +65,7 @@ impl Member {
     }
 
     fn that(name: Arc<str>, does: Does) -> Self {
-        Self { name, does, timeout: None, grace: None, idle: None }
+        Self { name, does, timeout: None, grace: None, idle: None, model: None }
     }
 
     /// Sets its name in this team. Defaults to the name that it was made with.
@@ -94,6 +95,12 @@ impl Member {
         self
     }
 
+    /// Says which model it asks. Defaults to that of its component.
+    pub fn model(mut self, model: Model) -> Self {
+        self.model = Some(model);
+        self
+    }
+
     pub(super) fn name(&self) -> &Arc<str> {
         &self.name
     }
@@ -104,9 +111,13 @@ impl Member {
     }
 
     pub(super) fn to_part(&self) -> Part {
-        match &self.does {
+        let part = match &self.does {
             Does::Body(_) => Part::agent(&*self.name, &*self.name),
             Does::Component(component) => Part::of(&*self.name, component),
+        };
+        match &self.model {
+            Some(model) => part.model(model.clone()),
+            None => part,
         }
     }
 

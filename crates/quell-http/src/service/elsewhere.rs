@@ -243,7 +243,8 @@ impl View {
         let own = |disposition: &Disposition| {
             let is_first =
                 matches!(disposition, Disposition::Accepted { .. } | Disposition::Scheduled { .. });
-            let cause = || request.to_cause(SystemTime::now(), run.accepted().run);
+            let at = self.service().engine().time();
+            let cause = || request.to_cause(at, run.accepted().run);
             is_first.then(|| Arc::new(cause()))
         };
         let mut latest = run.clone();

@@ -177,7 +177,7 @@ pub(super) fn bare(thread: &Thread, id: Uuid, mark: Option<Mark>, from: From) ->
         parent: None,
         next: Vec::new(),
         metadata: StateMetadata::new(written(&Keys::new()), own),
-        at: mark.map_or(thread.made_at(), Mark::at),
+        at: mark.map_or_else(|| thread.record_at(), Mark::at),
         interrupt: None,
         error: None,
         input: None,
@@ -194,5 +194,22 @@ pub(super) fn bare(thread: &Thread, id: Uuid, mark: Option<Mark>, from: From) ->
         next_kept: Vec::new(),
         parts,
         from,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_first_state_of_a_copied_thread_has_the_time_of_its_record() {
+        let (made, later) = (SystemTime::UNIX_EPOCH + Duration::from_secs(5), SystemTime::now());
+        let id = Uuid::now_v7();
+        // It came into memory by a later run of it.
+        let thread = Thread::new(id, None, &Keys::new(), false).since(later);
+        thread.note_record(made);
+        assert_eq!(bare(&thread, id, None, From::Base).parts.at, made);
     }
 }

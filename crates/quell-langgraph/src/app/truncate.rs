@@ -1,5 +1,7 @@
 //! [`App::truncate`]: empties a server, for a benchmark (contract, section 14).
 
+use std::collections::HashSet;
+
 use quell::{CancelRequest, RunFilter};
 use quell_http::{NATIVE, RunView, View, Wait};
 use serde_json::json;
@@ -90,20 +92,17 @@ impl App {
 
     /// Lists the threads of the caller that have these metadata: those that are there by now.
     async fn threads_of(&self, view: &View, metadata: &Keys) -> Result<Vec<Uuid>, Refusal> {
-        let mut threads: Vec<Uuid> = Vec::new();
-        loop {
-            let (order, offset) = ("created_at", threads.len());
+        let mut read = Pages::of(PAGE);
+        while let Some(offset) = read.next {
             let body = json!({
-                "limit": PAGE, "offset": offset, "sort_by": order, "sort_order": "asc",
+                "limit": PAGE, "offset": offset, "sort_by": "created_at", "sort_order": "asc",
             });
             let mut body: Keys = written(&body).parse().unwrap_or_default();
             body.insert("metadata".to_owned(), written(metadata));
-            let (page, _) = self.search_threads(view, &Search::read(&body)?).await?;
-            if page.is_empty() {
-                return Ok(threads);
-            }
-            threads.extend(page.iter().map(|thread| thread.id));
+            let (page, total) = self.search_threads(view, &Search::read(&body)?).await?;
+            read.take(page.iter().map(|thread| thread.id), total);
         }
+        Ok(read.all)
     }
 
     async fn delete_runs(&self, view: &View) -> Result<(), Refusal> {
@@ -126,5 +125,77 @@ impl App {
     }
 }
 
+/// What was read of pages. Those behind what leaves meanwhile move up, and no later page has them,
+/// so pages are read from the first one on until none has a new one.
+struct Pages {
+    page_len: usize,
+    /// Where the next page begins; none if all are read.
+    next: Option<usize>,
+    known: HashSet<Uuid>,
+    all: Vec<Uuid>,
+    /// How many were known when the first page was read last.
+    before: usize,
+    passes: usize,
+}
+
+impl Pages {
+    fn of(page_len: usize) -> Self {
+        let (known, all) = (HashSet::new(), Vec::new());
+        Self { page_len, next: Some(0), known, all, before: 0, passes: 0 }
+    }
+
+    /// Takes the next page, of so many in all.
+    fn take(&mut self, page: impl Iterator<Item = Uuid>, total: usize) {
+        let offset = self.next.unwrap_or_default();
+        self.all.extend(page.filter(|id| self.known.insert(*id)));
+        // A single page is of one moment.
+        let is_whole = offset == 0 && total <= self.page_len;
+        self.next = Some(offset + self.page_len).filter(|next| *next < total);
+        if self.next.is_none() && !is_whole {
+            self.passes += 1;
+            let is_new = self.all.len() > self.before;
+            self.next = (is_new && self.passes < PASSES_MAX).then_some(0);
+            self.before = self.all.len();
+        }
+    }
+}
+
 /// Threads, and runs, that are listed at once.
 const PAGE: usize = 1_000;
+
+/// How often all pages are read, while some have a new one.
+const PASSES_MAX: usize = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_leaves_while_pages_are_read_hides_no_other() {
+        let ids: Vec<_> = (1..=7).map(Uuid::from_u128).collect();
+        let (mut there, mut read) = (ids.clone(), Pages::of(2));
+        while let Some(offset) = read.next {
+            let total = there.len();
+            let page: Vec<_> = there.iter().skip(offset).take(2).copied().collect();
+            if offset == 0 && total > 5 {
+                // Somebody deletes the first one.
+                there.remove(0);
+            }
+            read.take(page.into_iter(), total);
+        }
+        read.all.sort_unstable();
+        assert_eq!(read.all, ids);
+    }
+
+    #[test]
+    fn pages_that_have_new_ones_again_and_again_come_to_an_end() {
+        let mut read = Pages::of(2);
+        while read.next.is_some() {
+            read.take((0..2).map(|_| Uuid::now_v7()), 3);
+        }
+        assert_eq!(read.all.len(), 4 * PASSES_MAX);
+        let mut one = Pages::of(2);
+        one.take((0..2).map(|_| Uuid::now_v7()), 2);
+        assert_eq!((one.all.len(), one.next), (2, None));
+    }
+}

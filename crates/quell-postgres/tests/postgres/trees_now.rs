@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use quell_core::store::{Accepted, Record, Store as _, StoredHold, TreeAsk, TreeNow};
-use quell_core::{Cause, CauseKind, Counts, RunId, RunKind, RunReport, RunRow, RunStatus, Work};
+use quell_core::{
+    Abandoned, Cause, CauseKind, Counts, Payload, RunId, RunKind, RunReport, RunRow, RunStatus,
+    Work,
+};
 use quell_postgres::PostgresNode;
 use quell_test_support::records::{accept, at, epoch, stop};
 
@@ -77,7 +80,10 @@ fn any_member_reads_who_works_still_and_who_was_aborted_or_has_left_something() 
         let programs = RunId::from_text("programs");
         let begun = Record::HoldBegan { run: programs, epoch: own, hold };
         a.append(vec![begun, stop(RunId::from_text("stopped before"), own)]).await.unwrap();
-        let left = |row: &mut RunRow| row.quiescent = false;
+        let left = |row: &mut RunRow| {
+            row.quiescent = false;
+            row.abandoned = vec![Abandoned::new(row.run, "tidy up".into(), Work::Hook)];
+        };
         let ends = vec![
             ended(&a, "gone", |_| {}),
             ended(&a, "aborted", |row| row.aborted = true),
@@ -99,9 +105,123 @@ fn any_member_reads_who_works_still_and_who_was_aborted_or_has_left_something() 
         let all = [odd, "programs", "of cleanup", "stopped before"];
         assert_eq!(works, all.into_iter().zip([10, 10, 11, 0].map(later)).collect::<Vec<_>>());
         assert_eq!(&*tree.working[1].holds[0].name, "sh\0 (pid 7)");
-        let left: Vec<_> = tree.left.iter().map(|row| &*row.name).collect();
-        assert_eq!(left, ["aborted", "executes"]);
+        let aborted: Vec<_> = tree.aborted.iter().map(|(_, name)| &**name).collect();
+        let abandoned: Vec<_> = tree.abandoned.iter().map(|left| &*left.name).collect();
+        assert_eq!((aborted, abandoned), (vec!["aborted"], vec!["tidy up"]));
         assert_eq!(read[1..], [TreeNow::default(), TreeNow::default()]);
+        for member in [a, b] {
+            member.close().await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn whatever_a_run_gave_no_name_is_hidden_by_that_and_none_is_invented() {
+    let place = Place::shared();
+    on_threads(async {
+        let (a, b) = (join(&place, "a").await, join(&place, "b").await);
+        let top = RunId::from_text("top");
+        a.append(vec![accept(top, epoch(&*a))]).await.unwrap();
+        let said = [
+            r#"{"aborted":true,"queued_at":1,"rows":[{"aborted":true}]}"#,
+            r#""\u0000 \\u0000 \ud83d\ude00 \\\" \"aborted\":true""#,
+            r#"{"aborted":true,"\u0000":"\ud83d\ude00 \\\u0000","abandoned":[{"what":"hook"}]}"#,
+        ];
+        let large =
+            format!(r#"{{"aborted":true,"abandoned":[{{}}],"text":"{}"}}"#, "x".repeat(99_999));
+        let said: Vec<_> = said.into_iter().chain([&*large]).collect();
+        let (mut tree, mut ends, mut names) = (Vec::new(), Vec::new(), Vec::new());
+        for nth in 0..130 {
+            let said = Payload::from_json_text(said[nth % said.len()]).unwrap();
+            // Of those that only say so there are more than are named.
+            let sort = nth.checked_sub(120).map_or(0, |nth| 1 + nth % 2);
+            let name = format!("{} {nth}", ["says so", "aborted", "executes"][sort]);
+            tree.push(below(&a, &name, "top", 1));
+            ends.push(ended(&a, &name, |row| {
+                (row.partial, row.aborted, row.quiescent) = (Some(said), sort == 1, sort != 2);
+                let hook = Abandoned::new(row.run, format!("hook\\ {nth}").into(), Work::Hook);
+                let program = Abandoned::new(row.run, "sh (pid 7)".into(), Work::Process);
+                row.abandoned = vec![hook, program];
+            }));
+            names.push(name);
+        }
+        a.append(tree).await.unwrap();
+        a.append(ends).await.unwrap();
+        let [read, rule] = both(&b, &["top"], &names).await;
+        assert_eq!(read, rule);
+        let aborted: Vec<_> = read[0].aborted.iter().map(|(_, name)| &**name).collect();
+        assert_eq!(aborted, [120, 122, 124, 126, 128].map(|nth| format!("aborted {nth}")));
+        let abandoned: Vec<_> = read[0].abandoned.iter().map(|left| &*left.name).collect();
+        assert_eq!(abandoned, [121, 123, 125, 127, 129].map(|nth| format!("hook\\ {nth}")));
+        assert_eq!(read[0].omitted, 0);
+        for member in [a, b] {
+            member.close().await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn what_is_abandoned_is_what_is_held_still() {
+    let place = Place::shared();
+    on_threads(async {
+        let (a, b) = (join(&place, "a").await, join(&place, "b").await);
+        let (top, run, own) = (RunId::from_text("top"), RunId::from_text("r"), epoch(&*a));
+        a.append(vec![accept(top, own), below(&a, "r", "top", 1)]).await.unwrap();
+        let held = [
+            (0, Work::Process, "sh\0 (pid 7)"),
+            (1, Work::Remote, "import"),
+            (2, Work::Node, "lost"),
+            (3, Work::Node, "lost"),
+        ];
+        let held = held.map(|(nr, what, name)| StoredHold::new(nr, what, name.into()));
+        let begun = |hold| Record::HoldBegan { run, epoch: own, hold };
+        a.append(held.clone().map(begun).into()).await.unwrap();
+        let end = ended(&a, "r", |row| {
+            row.quiescent = false;
+            row.abandoned = held.iter().map(|hold| hold.abandoned(run)).collect();
+            row.abandoned.push(Abandoned::new(run, "crunch".into(), Work::Blocking));
+        });
+        a.append(vec![end]).await.unwrap();
+        let told = async || {
+            let [read, rule] = both(&b, &["top"], &["r".to_owned()]).await;
+            assert_eq!(read, rule);
+            let names = read[0].abandoned.iter().map(|left| left.name.to_string());
+            names.collect::<Vec<_>>()
+        };
+        assert_eq!(told().await, ["crunch", "sh\0 (pid 7)", "import", "lost"]);
+        a.append(vec![Record::HoldEnded { run, epoch: own, nr: 0 }]).await.unwrap();
+        assert_eq!(told().await, ["crunch", "import", "lost"]);
+        a.append(vec![Record::Quiesced { run, epoch: own, at: later(30) }]).await.unwrap();
+        assert_eq!(told().await, [""; 0]);
+        for member in [a, b] {
+            member.close().await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn small_trees_are_read_though_a_large_one_cannot_be() {
+    let place = Place::shared();
+    on_threads(async {
+        let (a, b) = (join(&place, "a").await, join(&place, "b").await);
+        let roots = ["top", "small", "other"].map(RunId::from_text);
+        a.append(roots.map(|root| accept(root, epoch(&*a))).into()).await.unwrap();
+        let mut runs: Vec<_> =
+            (0..1_100).map(|nth| below(&a, &format!("run {nth}"), "top", 1)).collect();
+        for (nth, root) in [(0, roots[1]), (1, roots[2])] {
+            if let Record::Accepted(accepted) = &mut runs[nth] {
+                (accepted.root, accepted.parent) = (root, Some(root));
+            }
+        }
+        a.append(runs).await.unwrap();
+        a.append(vec![ended(&a, "run 7", |row| row.aborted = true)]).await.unwrap();
+        place.sql("update run set report = '{\"aborted\":true' where name = 'run 7'");
+        let ask = |root| TreeAsk { root, stopped_at: later(10) };
+        let read = b.trees_now(roots.map(ask).into()).await.unwrap();
+        assert_eq!(read[0], TreeNow::unknown());
+        let live: Vec<_> = read.iter().map(|tree| (tree.live, tree.more)).collect();
+        assert_eq!(live[1..], [(1, false), (1, false)]);
+        assert!(b.trees_now(vec![ask(roots[0])]).await.is_err(), "nothing was read");
         for member in [a, b] {
             member.close().await.unwrap();
         }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use clap::Args;
 use quell_report::text::printable;
@@ -120,7 +120,7 @@ async fn picture(asks: &Asks, runs_max: usize) -> Result<Vec<String>, NotDone> {
         lines.push(format!("… and {} more stops", stops.stops.len() - STOPS_DRAWN));
     }
     lines.push(String::new());
-    lines.extend(table(&runs.runs, SystemTime::now()));
+    lines.extend(table(&runs.runs, stops.at.0));
     Ok(lines)
 }
 

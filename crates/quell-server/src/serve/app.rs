@@ -8,7 +8,7 @@ use axum::http::Uri;
 use axum::http::header::CONTENT_TYPE;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
+use axum::routing::{any, get};
 use axum::{Json, Router};
 use quell_http::{BodyKinds, OpenGuard, Service};
 use serde_json::{Map, Value};
@@ -34,8 +34,10 @@ pub(super) fn router(
     let document = Bytes::from(document().to_string());
     let document = async move || ([(CONTENT_TYPE, "application/json")], document);
     // Pages of other origins may read these, as they may read the rest of LangGraph.
+    let info = get(async move || Json(about(&of, &options)));
     let info = Router::new()
-        .route("/info", get(async move || Json(about(&of, &options))))
+        .route("/info", info.clone())
+        .route("/info/", info)
         .route("/openapi.json", get(document))
         .method_not_allowed_fallback(quell_langgraph::no_such_method)
         .layer(from_fn(quell_langgraph::allow_origins));
@@ -79,7 +81,11 @@ pub(super) fn router(
     // The guard also covers paths of no contract, and the demo, whose keys are public.
     let guard = OpenGuard::of(service, BodyKinds::Any);
     let guarded = Guarded { lookup, service: service.clone(), guard };
-    app.layer(from_fn_with_state(Arc::new(guarded), of_others)).merge(langgraph)
+    // AgentOS has every path with a slash at its end, too; LangGraph has none so.
+    let slashed = langgraph.clone();
+    let metrics = any(async move |request| counted::without_slash(slashed, request).await);
+    let app = app.layer(from_fn_with_state(Arc::new(guarded), of_others)).merge(langgraph);
+    app.route("/metrics/", metrics)
 }
 
 // What requests go through is one layer as far as it can be. For each request `axum` allocates each

@@ -1,14 +1,16 @@
-//! [`layer`]: `GET /metrics`, a path that two contracts share.
+//! [`layer`]: `GET /metrics`, a path that two contracts share. [`without_slash`]: the same with a
+//! slash at its end.
 
-use axum::Json;
 use axum::body::to_bytes;
 use axum::extract::Request;
 use axum::http::header::{ACCEPT, CONTENT_LENGTH};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use axum::{Json, Router};
 use quell_http::Service;
 use serde_json::Value;
+use tower::ServiceExt as _;
 
 use super::metrics::{self, Metrics};
 
@@ -42,6 +44,15 @@ pub(super) async fn layer(
         all.extend(more);
     }
     Json(all).into_response()
+}
+
+/// Answers as without the slash at the end of the path.
+pub(super) async fn without_slash(langgraph: Router, mut request: Request) -> Response {
+    let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
+    if let Ok(uri) = format!("{PATH}{query}").parse() {
+        *request.uri_mut() = uri;
+    }
+    langgraph.oneshot(request).await.into_response()
 }
 
 async fn with_more(answer: Response, more: Option<String>) -> Response {

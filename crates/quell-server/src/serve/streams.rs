@@ -98,7 +98,7 @@ impl Kind {
         Some(match is_long(method, path) {
             true => Self::Long,
             false if !is_read(method, path) => Self::Change,
-            false if PROBES.contains(&path) => Self::Probe,
+            false if PROBES.contains(&path.trim_end_matches('/')) => Self::Probe,
             false => Self::Read,
         })
     }

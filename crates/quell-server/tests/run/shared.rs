@@ -46,6 +46,7 @@ fn info_has_the_keys_of_both_contracts_and_is_read_by_pages_of_other_origins() {
     for key in ["flags", "host", "metadata"] {
         assert!(info[key].is_object(), "{key}: {info}");
     }
+    assert_eq!(asked(&site, "GET /info/", page).1, info);
     let asks =
         "access-control-request-method: GET\r\naccess-control-request-headers: x-api-key\r\n";
     let (head, _) = asked(&site, "OPTIONS /info", &format!("{page}{asks}"));
@@ -121,8 +122,17 @@ fn metrics_have_the_keys_of_both_contracts_unless_somebody_reads_text() {
     assert!(text.contains("lg_api_num_running_runs 0\n") && !text.contains("quell_"), "{text}");
     let (_, answer) = asked(&site, "GET /metrics?format=json", "");
     assert!(answer["queue"].is_object() && answer.get("metrics").is_none(), "{answer}");
-    let (head, _) = asked(&site, "HEAD /metrics", "");
-    assert!(head.starts_with("http/1.1 200"), "{head}");
+    for line in ["HEAD /metrics", "HEAD /metrics/"] {
+        let (head, _) = asked(&site, line, "");
+        assert!(head.starts_with("http/1.1 200"), "{line}: {head}");
+    }
+    // AgentOS has its paths with a slash at the end, too.
+    let (_, answer) = asked(&site, "GET /metrics/?starting_date=2026-01-01", "");
+    assert!(answer["workers"].is_object() && answer["metrics"].is_array(), "{answer}");
+    let (_, answer) = asked(&site, "GET /metrics/?format=json", "");
+    assert!(answer["queue"].is_object() && answer.get("metrics").is_none(), "{answer}");
+    let (_, text) = told(&site, "GET /metrics/", reads_text);
+    assert!(text.contains("lg_api_num_running_runs 0\n") && text.contains("\nquell_"), "{text}");
 }
 
 #[test]

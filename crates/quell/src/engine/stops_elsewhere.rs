@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use quell_core::store::{RunNow, RunRecord, StoreError, TreeAsk, TreeNow};
-use quell_core::{RunReport, StopMode, Work};
+use quell_core::{RunRow, StopMode, Work};
 
 use crate::engine::Engine;
 use crate::engine::stops::{CleaningUp, StopStanding, put};
@@ -13,14 +13,16 @@ use crate::engine::stops::{CleaningUp, StopStanding, put};
 impl Engine {
     /// Tells how the stops of stored roots stand, as far as the store tells, in their order: for
     /// those that another node has. None of one that was not told to stop, and of one of which
-    /// nothing executes any more. The trees of the first [`TreeNow::TREES_MAX`] live ones are
-    /// looked at; of others the deadline is told, and that there is more.
+    /// nothing executes any more. The trees of the first [`TreeNow::TREES_MAX`] of the others are
+    /// looked at, as far as the store comes in a few seconds, the small ones first; of others the
+    /// deadline is told, and that there is more.
     ///
     /// Of a live root it is what the records of its tree say: which runs have not ended, and since
     /// when they stop, programs and requests that they have begun, and who was aborted or has left
     /// something. Hooks and closures are known to the node of the run alone. It is late by as much
-    /// as that node is with what it stores. Of a root that has ended it is what its report says.
-    /// What still executes is given up as soon after the hard deadline as this engine would
+    /// as that node is with what it stores. Of a root that has ended it is what its report says,
+    /// and of what is abandoned what the records still have. A stop that waited for a checkpoint
+    /// and was made urgent since has the time of the first one: the store has no other. What still executes is given up as soon after the hard deadline as this engine would
     /// ([`EngineConfig::abort_wait`](crate::EngineConfig::abort_wait)): nodes are made alike.
     ///
     /// # Errors
@@ -69,8 +71,7 @@ impl Engine {
         };
         let asks = roots.iter().filter_map(|root| {
             let stop = under_way(root)?;
-            let ask = TreeAsk { root: root.run(), stopped_at: stop.cause.at };
-            (!root.status.is_terminal()).then_some(ask)
+            Some(TreeAsk { root: root.run(), stopped_at: stop.cause.at })
         });
         let asks: Vec<_> = asks.take(TreeNow::TREES_MAX).collect();
         let mut trees = match &self.shared().journal {
@@ -85,11 +86,10 @@ impl Engine {
                 of_store: true,
                 ..StopStanding::default()
             };
+            let tree = trees.next().unwrap_or_else(TreeNow::unknown);
             if root.status.is_terminal() {
-                standing.add_report(&root.report_by_now());
+                standing.add_ended(root, tree);
             } else {
-                let unknown = || TreeNow { more: true, ..TreeNow::default() };
-                let tree = trees.next().unwrap_or_else(unknown);
                 standing.add_tree(root, stop.cause.at, tree);
             }
             Some(standing)
@@ -126,23 +126,26 @@ impl StopStanding {
                 waits_for(&hold.name, hold.what);
             }
         }
-        for row in tree.left {
-            if row.aborted {
-                put(&mut self.aborted, &mut self.omitted, (row.run, row.name));
-            }
-            for left in row.abandoned {
-                put(&mut self.abandoned, &mut self.omitted, left);
-            }
-        }
+        (self.aborted, self.abandoned) = (tree.aborted, tree.abandoned);
     }
 
-    /// Adds what a root has left that has ended.
-    fn add_report(&mut self, report: &RunReport) {
-        for row in report.rows.iter().filter(|row| row.aborted) {
-            put(&mut self.aborted, &mut self.omitted, (row.run, Arc::clone(&row.name)));
+    /// Adds a root that has ended, and what it and those below it have left. Of a tree that was not
+    /// looked at the report tells, as it was at the end.
+    fn add_ended(&mut self, root: &RunRecord, tree: TreeNow) {
+        let report = root.report_by_now();
+        let (mut aborted, mut left) = (Vec::new(), root.left());
+        let is_told = |row: &RunRow| row.aborted && (tree.more || row.run == root.run());
+        aborted.extend(report.rows.into_iter().filter(is_told).map(|row| (row.run, row.name)));
+        if tree.more {
+            let below = report.abandoned.into_iter().filter(|left| left.run != root.run());
+            left.extend(below);
         }
-        for left in &report.abandoned {
-            put(&mut self.abandoned, &mut self.omitted, left.clone());
+        (self.omitted, self.more) = (tree.omitted, tree.more);
+        for run in aborted.into_iter().chain(tree.aborted) {
+            put(&mut self.aborted, &mut self.omitted, run);
+        }
+        for left in left.into_iter().chain(tree.abandoned) {
+            put(&mut self.abandoned, &mut self.omitted, left);
         }
     }
 }

@@ -1,0 +1,104 @@
+//! [`sql`]: the statement that reads who is left of trees.
+
+use quell_core::store::TreeNow;
+
+/// Writes the statement that counts the runs of trees, in their order, as far as it matters which
+/// of them are small.
+pub(crate) fn sizes() -> String {
+    format!(
+        "select (select count(*) from (
+            select 1 from run where root = t.root limit {}) counted)
+        from unnest($1::uuid[]) with ordinality t (root, nth) order by t.nth",
+        SMALL_MAX + 1
+    )
+}
+
+/// Writes the statement. Each tree is looked at by the index of its root; the rows of all that were
+/// looked at are there once, and texts of those alone are sent that are yielded. Of a report, which
+/// has what its run gave as well, nothing is sent but what it names as abandoned.
+pub(crate) fn sql() -> String {
+    let (rows, names) = (TreeNow::ROWS_MAX + 1, TreeNow::NAMES_MAX);
+    // An escape that is no character of the server is one no more: its backslash is doubled.
+    let own = format!(
+        r"(case when report ~ '\\u({NONE})' then regexp_replace(report,
+            '(\\[^u]|\\u(?!{NONE}))|(\\)(u)(?={NONE})', '\1\2\2\3', 'g') else report end)::json"
+    );
+    format!(
+        "select t.nth, tree.* from
+            unnest($1::uuid[], $2::int8[]) with ordinality t (root, stopped, nth)
+        cross join lateral (
+            with looked as materialized (
+                select ord, id, parent, status, at, ended, quiescent, stop_mode
+                from run where root = t.root limit {rows}),
+            live as materialized (
+                select l.ord, l.id, l.at, (c.parent is null) as is_leaf,
+                    l.at <= t.stopped or coalesce(l.stop_mode, 0) > 0 as is_told,
+                    (select json_agg(json_build_array(h.nr, h.what, h.name) order by h.nr)::text
+                        from hold h where h.run = l.ord) as holds
+                from looked l left join (
+                    select distinct parent from looked where status < 3) c on c.parent = l.id
+                where l.status < 3),
+            works as materialized (
+                select * from live where is_leaf or holds is not null),
+            aborted as materialized (
+                select l.ord, l.id from looked l where l.status >= 3 and l.ended >= t.stopped
+                and (select case when strpos(report, '\"aborted\":true') > 0
+                        then {own} #>> '{{rows,0,aborted}}' = 'true' else false end
+                    from run where ord = l.ord offset 0)),
+            executes as materialized (
+                select ord, id from looked where status >= 3 and not quiescent),
+            abandoned as materialized (
+                select e.ord, {NAMED}::int8 as what, named.nr, e.id, named.value::text as text
+                from executes e
+                cross join lateral (
+                    select case when strpos(report, '\"abandoned\":[{{') > 0
+                        then {own} #> '{{rows,0,abandoned}}' end as list
+                    from run where ord = e.ord offset 0) own
+                cross join lateral json_array_elements(own.list) with ordinality named (value, nr)
+                where named.value ->> 'what' not in ('process', 'remote', 'node')
+                union all
+                select e.ord, {HELD}, h.nr, e.id,
+                    json_build_array(h.nr, h.what, h.name)::text
+                from executes e join hold h on h.run = e.ord
+                where h.what <> 'node' or not exists (select 1 from hold b
+                    where b.run = h.run and b.what = 'node' and b.name = h.name and b.nr < h.nr))
+            (select {WORKS}::int8 as what, w.at as a, w.is_leaf::int::int8 as b, 0::int8 as c,
+                0::int8 as d, w.id, run.name,
+                case when run.stop_mode > 0 then run.stop_cause end as text, w.holds
+                from (select * from works order by ord limit {names}) w
+                cross join lateral (
+                    select name, stop_mode, stop_cause from run where ord = w.ord offset 0) run
+                order by w.ord)
+            union all
+            (select {ABORTED}, 0, 0, 0, 0, a.id, run.name, null, null
+                from (select * from aborted order by ord limit {names}) a
+                cross join lateral (select name from run where ord = a.ord offset 0) run
+                order by a.ord)
+            union all
+            (select what, 0, 0, 0, 0, id, null, text, null
+                from abandoned order by ord, what, nr limit {names})
+            union all
+            select {COUNTS}, (select count(*) from live), (select count(*) from live where is_told),
+                (select count(*) from works) + (select count(*) from aborted)
+                    + (select count(*) from abandoned),
+                (select count(*) from looked), null, null, null, null
+        ) tree"
+    )
+}
+
+/// What is behind `\u` where the server knows no character: a NUL, and a half of a pair.
+const NONE: &str = "0000|[dD][89a-fA-F]";
+
+/// What a row says: how many there are.
+pub(crate) const COUNTS: i64 = 0;
+/// A run that has not ended.
+pub(crate) const WORKS: i64 = 1;
+/// A run that was aborted.
+pub(crate) const ABORTED: i64 = 2;
+/// Work that the report of a run names.
+const NAMED: i64 = 3;
+/// Work that a run holds still.
+pub(crate) const HELD: i64 = 4;
+
+/// Runs of a tree that is small.
+pub(crate) const SMALL_MAX: usize = 1_000;
