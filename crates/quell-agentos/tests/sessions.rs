@@ -223,6 +223,26 @@ async fn the_roots_of_a_session_are_listed_without_nulls_and_each_run_is_shown_w
     assert_eq!(count("created_before=99999999999&created_after=0").await, 3);
     let odd = site.get("/sessions/s/runs?status=odd").await;
     assert_eq!(odd.status, 400, "{odd:?}");
+    let paths = ["/sessions/s/runs", "/sessions/s/run-previews"];
+    for (part, shown) in [
+        ("limit=2", &runs[1..]),
+        ("limit=2&page=2", &runs[..1]),
+        ("limit=2&page=3", &[]),
+        ("limit=1&page=2&status=completed", &runs[1..2]),
+        ("limit=5000&page=1", &runs[..]),
+    ] {
+        for path in paths {
+            let list = site.get(&format!("{path}?{part}")).await.json();
+            assert_eq!(each(&list, "run_id"), shown, "{path} {part}");
+        }
+    }
+    let (path, of_one) = (SHORT[0].0, "session_id=s&page=1");
+    let list = site.get(&format!("{path}/runs?{of_one}")).await.json();
+    assert_eq!(each(&list, "run_id"), &runs[..1]);
+    assert!(each(&site.get(&format!("{path}/runs?{of_one}&page=2")).await.json(), "").is_empty());
+    for path in [&format!("{path}/runs?session_id=s"), "/sessions/s/runs?type=agent"] {
+        assert_eq!(site.get(&format!("{path}&limit=0")).await.status, 422);
+    }
     assert_eq!(site.get("/sessions/s/runs?created_after=x").await.status, 422);
 }
 

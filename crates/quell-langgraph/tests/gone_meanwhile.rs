@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use quell::store::{MemoryStore, Store as _};
 use quell::testing::cluster::Nodes;
-use quell::{EngineConfig, RunId};
-use quell_test_support::{Catch, Counted, secs, soon, within};
+use quell::{EngineConfig, Payload, RunContext, RunId, Work};
+use quell_flow::Component;
+use quell_test_support::{Catch, Counted, ms, secs, soon, within};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use crate::late::{body, counted, left, made, quick, said, soon_said};
 use crate::nodes_gone::take_over;
@@ -125,4 +127,41 @@ async fn a_run_due_later_in_a_copy_starts_on_what_was_copied_on_the_node_that_ta
     let is_over = || engine.runs(&quell::RunFilter::new().live()).is_empty();
     soon("it has run", is_over).await;
     soon_said(&b, copy, json!([1, 2])).await;
+}
+
+/// Something of it executes until the test lets it go.
+#[tokio::test]
+async fn without_a_store_a_run_that_is_deleted_leaves_when_nothing_of_it_executes_any_more() {
+    let go_on = Arc::new(Notify::new());
+    let lets_go = Arc::clone(&go_on);
+    let graph = Component::agent("r", move |ctx: RunContext, _input: Payload| {
+        let (hold, lets_go) = (ctx.hold(Work::Process, "outside"), Arc::clone(&lets_go));
+        async move {
+            let hold = hold?;
+            tokio::spawn(async move {
+                lets_go.notified().await;
+                drop(hold);
+            });
+            Ok("secret".into())
+        }
+    });
+    let server = Server::serving([graph.grace(secs(0))]);
+    for of_thread in [false, true] {
+        let thread = server.thread().await;
+        let run = server.start(&thread, "r", json!({})).await;
+        let live = server.service.engine().get(RunId::from_text(id_of(&run))).unwrap();
+        within("it has ended", live.ended()).await;
+        let deleted = if of_thread { &format!("/threads/{thread}") } else { &run };
+        assert_eq!(delete(&server, deleted).await.status, 204);
+        for _ in 0..20 {
+            assert_eq!(server.status(&run).await, "gone");
+            let joined = server.get(&format!("{run}/join")).await;
+            assert!(!joined.text.contains("secret"), "{joined:?}");
+            tokio::time::sleep(ms(5)).await;
+        }
+        let is_there = || server.service.engine().get(live.id()).is_some();
+        assert!(is_there(), "something of it executes");
+        go_on.notify_one();
+        soon("it leaves", || !is_there()).await;
+    }
 }

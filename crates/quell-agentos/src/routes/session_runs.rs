@@ -1,8 +1,11 @@
 //! [`of_component`] (contract, section 6), [`of_session`], [`previews`] and [`one`] (contract,
 //! section 10): the runs of a session.
 
+use std::pin::pin;
+
 use axum::response::Response;
-use futures::{StreamExt as _, stream};
+use futures::future::ready;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use quell::RunId;
 use quell_flow::ComponentKind;
 use quell_http::{Charge, Reading, RunView, View, same_id};
@@ -43,7 +46,7 @@ pub(super) async fn of_component(
     };
     let found = app.sessions.find(view, &session, is_own).await?;
     let found = found.ok_or_else(|| Refusal::not_found("Session not found"))?;
-    let asked = RunsQuery::of_status(query.get("status"));
+    let asked = RunsQuery::of_status(query.get("status"), |name| query.get(name))?;
     let readings = readings(view, &found.runs, &asked).await?;
     let about = readings.weight;
     let make = move || readings.trees().map(|tree| session::run(&tree)).collect::<Vec<_>>();
@@ -99,23 +102,32 @@ pub(super) async fn one(app: &App, request: &SessionRequest) -> Result<Response,
     view.json_response(about, make).await.map_err(Refusal::of_answer)
 }
 
-/// Reads runs, of which the newest are named first, as far as they are meant. Those that have left
-/// meanwhile are left out.
+/// Reads the page of runs that is asked for, of which the newest are named first, as far as they are
+/// meant. Those that have left meanwhile are left out.
 pub(super) async fn readings(
     view: &View,
     runs: &[RunId],
     asked: &RunsQuery,
 ) -> Result<Readings, Refusal> {
-    let reads = runs.iter().rev().copied().map(|run| read(view, run, asked));
-    let mut reads = stream::iter(reads).buffered(AT_ONCE);
+    let meant =
+        stream::iter(runs.iter().copied()).map(|run| meant(view, run, asked)).buffered(AT_ONCE);
+    let mut before = asked.part.skipped();
+    let is_before = move |_: &_| {
+        let is_before = before > 0;
+        before = before.saturating_sub(1);
+        ready(Ok(is_before))
+    };
+    let page = meant.filter_map(|run| ready(run.transpose())).try_skip_while(is_before);
+    let reads = page.take(asked.part.limit()).map(async |run| read(view, run?).await);
+    let mut reads = pin!(reads.buffered(AT_ONCE));
     let (mut all, mut weight) = (Vec::new(), 0);
     let mut room = view.room_now(0).map_err(Refusal::overdrawn)?;
-    while let Some(read) = reads.next().await {
-        let Some((reading, position)) = read? else { continue };
+    while let Some((reading, position)) = reads.try_next().await? {
         weight += reading.weight() + BYTES;
         room = grown(view, room, weight)?;
         all.push((reading, position));
     }
+    all.reverse();
     Ok(Readings { all, weight, _room: room })
 }
 
@@ -126,21 +138,28 @@ fn grown(view: &View, room: Charge, bytes: usize) -> Result<Charge, Refusal> {
     view.room_now(bytes).map_err(Refusal::overdrawn)
 }
 
-async fn read(
+/// Finds a run, if it is meant.
+async fn meant(
     view: &View,
     run: RunId,
     asked: &RunsQuery,
-) -> Result<Option<(Reading, Position)>, Refusal> {
+) -> Result<Option<(RunView, Position)>, Refusal> {
     let Some(run) = view.find_by_id(run).await? else { return Ok(None) };
     if !asked.means(status(run.status()), seconds(run.queued_at())) {
         return Ok(None);
     }
-    let Some(position) = position_of(view, &run) else { return Ok(None) };
+    Ok(position_of(view, &run).map(|position| (run, position)))
+}
+
+async fn read(
+    view: &View,
+    (run, position): (RunView, Position),
+) -> Result<(Reading, Position), Refusal> {
     // Of what agents and teams were given, and said, those below need not be read one by one.
     let is_workflow = position.role == Role::Workflow;
     let reading = if is_workflow { view.read_tree(run).await? } else { view.read(run).await? };
     is_heard_of_any(view, reading.run(), reading.report().own_row().status).await?;
-    Ok(Some((reading, position)))
+    Ok((reading, position))
 }
 
 impl Readings {

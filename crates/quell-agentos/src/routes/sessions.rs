@@ -26,14 +26,14 @@ pub(super) async fn list(app: &App, request: &SessionRequest) -> Result<Response
     all.retain(|session| asked.means(&parts(session)));
     all.sort_by(|one, other| asked.order(&parts(one), &parts(other)));
     let total = all.len();
-    let limit = usize::try_from(asked.limit).unwrap_or(usize::MAX);
-    let shown: Vec<_> = all.into_iter().skip(asked.skipped()).take(limit).collect();
+    let part = asked.part;
+    let shown: Vec<_> = all.into_iter().skip(part.skipped()).take(part.limit()).collect();
     let about = shown.iter().map(Session::bytes).sum();
     // What was looked at is left, and what is shown counts anew.
     drop(room);
     let make = move || {
         let data: Vec<_> = shown.iter().map(|session| parts(session).in_list()).collect();
-        page(&data, asked.page, asked.limit, total)
+        page(&data, part.page, part.limit, total)
     };
     view.json_response(about, make).await.map_err(Refusal::of_answer)
 }
@@ -87,7 +87,7 @@ async fn answer(view: &View, found: Found) -> Result<Response, Refusal> {
     let Found { session, runs } = found;
     let has_history = session.kind != ComponentKind::Workflow;
     let runs = if has_history { runs } else { Vec::new() };
-    let readings = readings(view, &runs, &RunsQuery::default()).await?;
+    let readings = readings(view, &runs, &RunsQuery::newest()).await?;
     let about = session.bytes() + readings.weight;
     let make = move || parts(&session).in_full(history(&readings));
     view.json_response(about, make).await.map_err(Refusal::of_answer)

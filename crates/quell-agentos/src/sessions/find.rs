@@ -90,7 +90,6 @@ impl Sessions {
         Ok(first.map(|session| {
             runs.retain(|(owner, _, _)| *owner == session.owner);
             runs.sort_by_key(|(_, at, run)| std::cmp::Reverse((*at, *run)));
-            runs.truncate(RUNS_SHOWN_MAX);
             Found { session, runs: runs.into_iter().map(|(_, _, run)| run).collect() }
         }))
     }
@@ -239,6 +238,3 @@ const RUNS_MAX: usize = 10_000;
 
 /// Parts of a list that are read for that: with a store each is a few pages, or 16 MiB.
 const PARTS_MAX: usize = 16;
-
-/// Runs of one session that are shown, the newest ones.
-const RUNS_SHOWN_MAX: usize = 1_000;

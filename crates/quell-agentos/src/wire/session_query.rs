@@ -14,9 +14,7 @@ use crate::wire::session::SessionParts;
 /// Which sessions are meant, in which order, and which part of them.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct ListQuery {
-    pub(crate) limit: u64,
-    /// From 1.
-    pub(crate) page: u64,
+    pub(crate) part: Part,
     kind: Option<ComponentKind>,
     component: Option<String>,
     /// In lower case.
@@ -42,7 +40,7 @@ impl ListQuery {
     pub(crate) fn read(get: impl Fn(&str) -> Option<String>) -> Result<Self, Refusal> {
         let mut faults = Vec::new();
         let kind = noted(kind(&get), &mut faults).flatten();
-        let (limit, page) = numbers(&get, &mut faults);
+        let part = Part::read(&get, 20, &mut faults);
         let is_ascending = match get("sort_order").as_deref() {
             Some("asc") => true,
             None | Some("desc") => false,
@@ -62,7 +60,7 @@ impl ListQuery {
         }
         let (component, name) = (get("component_id"), get("session_name"));
         let name = name.map(|name| name.to_lowercase());
-        Ok(Self { limit, page, kind, component, name, by, is_ascending })
+        Ok(Self { part, kind, component, name, by, is_ascending })
     }
 
     /// Tells whether a session is meant.
@@ -83,17 +81,41 @@ impl ListQuery {
         let order = order.then_with(|| one.id.cmp(other.id));
         if self.is_ascending { order } else { order.reverse() }
     }
+}
 
-    /// Yields how many sessions come before the part.
-    pub(crate) fn skipped(&self) -> usize {
+/// Which part of a list is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Part {
+    pub(crate) limit: u64,
+    /// From 1.
+    pub(crate) page: u64,
+}
+
+impl Part {
+    fn read(get: &impl Fn(&str) -> Option<String>, limit: u64, faults: &mut Vec<Value>) -> Self {
+        let limit = noted(number(get, "limit", limit, 1), faults).unwrap_or(limit);
+        let page = noted(number(get, "page", 1, 0), faults).unwrap_or(1);
+        // Some count from zero: upstream takes that, too.
+        Self { limit, page: page.max(1) }
+    }
+
+    /// Yields how many rows it has at most.
+    pub(crate) fn limit(self) -> usize {
+        usize::try_from(self.limit).unwrap_or(usize::MAX)
+    }
+
+    /// Yields how many rows come before it.
+    pub(crate) fn skipped(self) -> usize {
         let before = (self.page - 1).saturating_mul(self.limit);
         usize::try_from(before).unwrap_or(usize::MAX)
     }
 }
 
 /// Which runs of a session are meant.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct RunsQuery {
+    /// Counted from the newest run.
+    pub(crate) part: Part,
     /// Any, if there are none.
     statuses: BTreeSet<String>,
     /// Whole seconds since 1970, both included.
@@ -102,9 +124,33 @@ pub(crate) struct RunsQuery {
 }
 
 impl RunsQuery {
+    /// Means the newest runs, of any status.
+    pub(crate) const fn newest() -> Self {
+        let part = Part { limit: RUNS_MAX, page: 1 };
+        Self { part, statuses: BTreeSet::new(), after: None, before: None }
+    }
+
     /// Means runs of one status, as it is spelt; of any without one.
-    pub(crate) fn of_status(status: Option<String>) -> Self {
-        Self { statuses: status.into_iter().collect(), ..Self::default() }
+    ///
+    /// # Errors
+    ///
+    /// Fails with what is wrong with the part that is meant.
+    pub(crate) fn of_status(
+        status: Option<String>,
+        get: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, Refusal> {
+        let mut faults = Vec::new();
+        let part = Self::part(&get, &mut faults);
+        let statuses = status.into_iter().collect();
+        if faults.is_empty() {
+            return Ok(Self { part, statuses, ..Self::newest() });
+        }
+        Err(Refusal::invalid(faults))
+    }
+
+    fn part(get: &impl Fn(&str) -> Option<String>, faults: &mut Vec<Value>) -> Part {
+        let part = Part::read(get, RUNS_MAX, faults);
+        Part { limit: part.limit.min(RUNS_MAX), ..part }
     }
 
     /// Reads the parameters of a query.
@@ -118,6 +164,7 @@ impl RunsQuery {
     ) -> Result<Self, Refusal> {
         let mut faults = Vec::new();
         noted(kind(&get), &mut faults);
+        let part = Self::part(&get, &mut faults);
         let mut instant = |name: &str| {
             let text = get(name)?;
             let read = text.parse().map_err(|_| not_int_in("query", name, &text));
@@ -135,7 +182,7 @@ impl RunsQuery {
             let text = format!("Invalid status value(s) {unknown}; expected one of {known}");
             return Err(Refusal::new(StatusCode::BAD_REQUEST, text));
         }
-        Ok(Self { statuses, after, before })
+        Ok(Self { part, statuses, after, before })
     }
 
     /// Tells whether a run is meant that was made at this second.
@@ -173,16 +220,12 @@ pub(crate) fn kind_of(loc: &[&str], word: &str) -> Result<ComponentKind, Value> 
 /// Fails with all that is wrong with it.
 pub(crate) fn page_of(get: impl Fn(&str) -> Option<String>) -> Result<(u64, u64), Refusal> {
     let mut faults = Vec::new();
-    let found = numbers(&get, &mut faults);
-    if faults.is_empty() { Ok(found) } else { Err(Refusal::invalid(faults)) }
+    let Part { limit, page } = Part::read(&get, 20, &mut faults);
+    if faults.is_empty() { Ok((limit, page)) } else { Err(Refusal::invalid(faults)) }
 }
 
-fn numbers(get: &impl Fn(&str) -> Option<String>, faults: &mut Vec<Value>) -> (u64, u64) {
-    let limit = noted(number(get, "limit", 20, 1), faults).unwrap_or(20);
-    let page = noted(number(get, "page", 1, 0), faults).unwrap_or(1);
-    // Some count from zero: upstream takes that, too.
-    (limit, page.max(1))
-}
+/// Runs of a session that one answer shows, and shows if it is not asked for fewer.
+const RUNS_MAX: u64 = 1_000;
 
 fn number(
     get: impl Fn(&str) -> Option<String>,
@@ -269,7 +312,7 @@ mod tests {
         );
         let huge = "99999999999999999999999";
         let query = ListQuery::read(of(&[("limit", "99999999999999999999999"), ("page", "0")]));
-        assert_eq!(query.map(|it| (it.limit, it.page)), Ok((u64::MAX, 1)), "{huge}");
+        assert_eq!(query.map(|it| (it.part.limit, it.part.page)), Ok((u64::MAX, 1)), "{huge}");
         let refusal = RunsQuery::read(of(&[]), ["odd".to_owned()].into_iter()).unwrap_err();
         let text = refusal.detail.as_str().unwrap();
         assert!(
@@ -300,6 +343,6 @@ mod tests {
         assert!(!means(&[("component_id", "b")]) && !means(&[("type", "team")]));
         assert!(!means(&[("session_name", "paris")]));
         let part = ListQuery::read(of(&[("limit", "7"), ("page", "3")])).unwrap();
-        assert_eq!(part.skipped(), 14);
+        assert_eq!(part.part.skipped(), 14);
     }
 }

@@ -210,7 +210,7 @@ const PART: usize = 100;
 const PARTS_MAX: usize = 10;
 
 /// Bytes of the metadata of states that are looked at for those that are meant.
-const COMPARED_BYTES_MAX: usize = 64 << 20;
+const COMPARED_BYTES_MAX: usize = 512 << 20;
 
 /// Steps of one run that are read at once; fewer, if their values are too large to be held.
 const STEPS_MAX: usize = 1_000;

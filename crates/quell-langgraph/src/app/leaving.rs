@@ -152,12 +152,17 @@ impl App {
         }
     }
 
-    /// Tells whether the store has this run, and not a later one that has its id by now.
+    /// Tells whether the store, or without one the engine, has this run, and not a later one that
+    /// has its id by now.
     ///
     /// # Errors
     ///
     /// Fails if the store cannot be read.
     pub(super) async fn is_there(&self, run: &RunView) -> Result<bool, LookupError> {
+        if !self.has_records() {
+            let here = self.engine().get(run.id());
+            return Ok(here.is_some_and(|here| RunView::Live(here).meant() == run.meant()));
+        }
         let stored = self.engine().stored_run(run.id()).await;
         let stored = stored.map_err(|_| LookupError::Unavailable)?;
         Ok(stored.is_some_and(|stored| run.meant() == RunMeant::from(&stored)))

@@ -118,6 +118,8 @@ fn of_runs(operation: Operation) -> Operation {
         .query("status", json!({ "type": "array", "items": text() }))
         .query("created_after", seconds())
         .query("created_before", seconds())
+        .query("limit", from(1))
+        .query("page", from(0))
         .refuses([400, 404, 422])
 }
 
@@ -131,7 +133,7 @@ fn unread(operation: Operation) -> Operation {
     ["user_id", "db_id", "table"].into_iter().fold(operation, |it, name| it.query(name, text()))
 }
 
-fn from(least: u64) -> Value {
+pub(super) fn from(least: u64) -> Value {
     json!({ "type": "integer", "minimum": least })
 }
 

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::auth::{Action, component};
 use crate::routes::caller::Caller;
 use crate::routes::described::dialect::{DIALECT, Operation, Routes, Shared};
+use crate::routes::described::sessions::from;
 use crate::routes::described::{answers, bodies, nothing, sessions};
 use crate::routes::extract::{ComponentPath, RunRequest};
 use crate::routes::{cancel, create, discover, go_on, read, resume, session_runs};
@@ -162,6 +163,8 @@ fn lists(kind: ComponentKind) -> Operation {
         .asks()
         .needs_query("session_id", text())
         .query("status", text())
+        .query("limit", from(1))
+        .query("page", from(0))
         .answers(200, list("SessionRun"))
         .refuses([404, 422])
 }
