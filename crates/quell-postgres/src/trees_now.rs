@@ -116,7 +116,13 @@ fn add(tree: &mut TreeNow, ask: &TreeAsk, row: &Row) -> Result<(), StoreError> {
             let hold = StoredHold::new(nr, what, given(&name).into());
             tree.abandoned.push(hold.abandoned(run(row)?));
         }
-        _ => tree.abandoned.push(parsed::<Abandoned>("report", column(row, 8)?)?),
+        _ => {
+            let mut left = parsed::<Abandoned>("report", column(row, 8)?)?;
+            if left.name.contains(NUL) {
+                left.name = left.name.replace(NUL, "\0").into();
+            }
+            tree.abandoned.push(left);
+        }
     }
     Ok(())
 }
@@ -145,6 +151,9 @@ fn working(ask: &TreeAsk, row: &Row) -> Result<RunNow, StoreError> {
 fn number(count: i64) -> usize {
     usize::try_from(count).unwrap_or_default()
 }
+
+/// How a NUL is read that a report has in a name.
+const NUL: &str = r"\u0000";
 
 /// How long all trees of a list may take. Who asks waits for 5 s at most, and for nothing behind
 /// that.

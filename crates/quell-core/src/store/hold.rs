@@ -37,4 +37,10 @@ impl StoredHold {
     pub fn abandoned(&self, run: RunId) -> Abandoned {
         Abandoned::new(run, Arc::clone(&self.name), self.what)
     }
+
+    /// Tells whether a report names such work, perhaps with more about it: `sh (pid 4711)`.
+    pub(crate) fn is_named_by(&self, left: &Abandoned) -> bool {
+        let rest = left.name.strip_prefix(&*self.name).filter(|_| left.what == self.what);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(" ("))
+    }
 }
