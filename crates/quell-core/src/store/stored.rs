@@ -154,7 +154,7 @@ impl RunRecord {
         };
         let is_left = |left: &&Abandoned| {
             let is_it = |hold: &StoredHold| hold.is_named_by(left) && is_whole(hold);
-            !left.what.is_held() || self.holds.iter().any(is_it)
+            !StoredHold::is_for(left.what) || self.holds.iter().any(is_it)
         };
         let mut left: Vec<_> = own.abandoned.iter().filter(is_left).cloned().collect();
         let others = self.holds.iter().filter(|hold| !is_whole(hold));
