@@ -159,8 +159,9 @@ const NUL: &str = r"\u0000";
 /// that.
 const WAIT: Duration = Duration::from_secs(3);
 
-/// Runs of trees that one statement looks at, unless one tree has more.
-const PORTION_MAX: usize = 10 * SMALL_MAX;
+/// Runs of trees that one statement looks at, unless one tree has more. Of each a large report may
+/// be looked through, so that more of them take too long together.
+const PORTION_MAX: usize = SMALL_MAX;
 
 #[cfg(test)]
 mod tests {
@@ -170,8 +171,8 @@ mod tests {
     fn small_trees_are_read_together_and_first_and_large_ones_by_themselves() {
         let most = SMALL_MAX + 1;
         let sizes = [most, 3, SMALL_MAX, most, 0, 3];
-        assert_eq!(portions(&sizes), [vec![4, 1, 5, 2], vec![0], vec![3]]);
-        let many = [SMALL_MAX; 25];
+        assert_eq!(portions(&sizes), [vec![4, 1, 5], vec![2], vec![0], vec![3]]);
+        let many = [SMALL_MAX / 10; 25];
         let parts: Vec<_> = portions(&many).iter().map(Vec::len).collect();
         assert_eq!(parts, [10, 10, 5]);
         assert_eq!(portions(&[]), [[0; 0]; 0]);

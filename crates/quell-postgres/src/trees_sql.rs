@@ -20,8 +20,10 @@ pub(crate) fn sql() -> String {
     let (rows, names) = (TreeNow::ROWS_MAX + 1, TreeNow::NAMES_MAX);
     // An escape that is no character of the server is one no more: its backslash is doubled.
     let own = format!(
-        r"(case when report ~ '\\u({NONE})' then regexp_replace(report,
-            '(\\[^u]|\\u(?!{NONE}))|(\\)(u)(?={NONE})', '\1\2\2\3', 'g') else report end)::json"
+        r"(case when strpos(report, '\u') = 0 then report
+            when report ~ '\\u({NONE})' then regexp_replace(report,
+                '(\\[^u]|\\u(?!{NONE}))|(\\)(u)(?={NONE})', '\1\2\2\3', 'g')
+            else report end)::json"
     );
     let abandoned = abandoned(&own);
     format!(
