@@ -167,7 +167,7 @@ fn what_is_abandoned_is_what_is_held_still() {
         let (a, b) = (join(&place, "a").await, join(&place, "b").await);
         let (top, run, own) = (RunId::from_text("top"), RunId::from_text("r"), epoch(&*a));
         a.append(vec![accept(top, own), below(&a, "r", "top", 1)]).await.unwrap();
-        let held = [
+        let works = [
             (0, Work::Process, "sh\0 \\ä", "sh\0 \\ä (pid 7)"),
             (1, Work::Remote, "import", "import"),
             (2, Work::Process, "make", "make (pid 8)"),
@@ -175,13 +175,13 @@ fn what_is_abandoned_is_what_is_held_still() {
             (4, Work::Node, "lost", "lost"),
             (5, Work::Node, "lost", "lost"),
         ];
-        let begun = held.map(|(nr, what, name, _)| {
+        let begun = works.map(|(nr, what, name, _)| {
             let hold = StoredHold::new(nr, what, name.into());
             Record::HoldBegan { run, epoch: own, hold }
         });
         a.append(begun.into()).await.unwrap();
         let end = ended(&a, "r", |row| {
-            let left = held.map(|(_, what, _, name)| Abandoned::new(run, name.into(), what));
+            let left = works.map(|(_, what, _, name)| Abandoned::new(run, name.into(), what));
             (row.quiescent, row.abandoned) = (false, left.into());
             Abandoned::name_nodes_once(&mut row.abandoned);
             row.abandoned.push(Abandoned::new(run, "crunch".into(), Work::Blocking));
