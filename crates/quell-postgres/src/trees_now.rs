@@ -116,7 +116,13 @@ fn add(tree: &mut TreeNow, ask: &TreeAsk, row: &Row) -> Result<(), StoreError> {
             let hold = StoredHold::new(nr, what, given(&name).into());
             tree.abandoned.push(hold.abandoned(run(row)?));
         }
-        _ => tree.abandoned.push(parsed::<Abandoned>("report", column(row, 8)?)?),
+        _ => {
+            let mut left = parsed::<Abandoned>("report", column(row, 8)?)?;
+            if left.name.contains(NUL) {
+                left.name = left.name.replace(NUL, "\0").into();
+            }
+            tree.abandoned.push(left);
+        }
     }
     Ok(())
 }
@@ -146,12 +152,16 @@ fn number(count: i64) -> usize {
     usize::try_from(count).unwrap_or_default()
 }
 
+/// How a NUL is read that a report has in a name.
+const NUL: &str = r"\u0000";
+
 /// How long all trees of a list may take. Who asks waits for 5 s at most, and for nothing behind
 /// that.
 const WAIT: Duration = Duration::from_secs(3);
 
-/// Runs of trees that one statement looks at, unless one tree has more.
-const PORTION_MAX: usize = 10 * SMALL_MAX;
+/// Runs of trees that one statement looks at, unless one tree has more. Of each a large report may
+/// be looked through, so that more of them take too long together.
+const PORTION_MAX: usize = SMALL_MAX;
 
 #[cfg(test)]
 mod tests {
@@ -161,8 +171,8 @@ mod tests {
     fn small_trees_are_read_together_and_first_and_large_ones_by_themselves() {
         let most = SMALL_MAX + 1;
         let sizes = [most, 3, SMALL_MAX, most, 0, 3];
-        assert_eq!(portions(&sizes), [vec![4, 1, 5, 2], vec![0], vec![3]]);
-        let many = [SMALL_MAX; 25];
+        assert_eq!(portions(&sizes), [vec![4, 1, 5], vec![2], vec![0], vec![3]]);
+        let many = [SMALL_MAX / 10; 25];
         let parts: Vec<_> = portions(&many).iter().map(Vec::len).collect();
         assert_eq!(parts, [10, 10, 5]);
         assert_eq!(portions(&[]), [[0; 0]; 0]);

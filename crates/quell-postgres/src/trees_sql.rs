@@ -20,9 +20,12 @@ pub(crate) fn sql() -> String {
     let (rows, names) = (TreeNow::ROWS_MAX + 1, TreeNow::NAMES_MAX);
     // An escape that is no character of the server is one no more: its backslash is doubled.
     let own = format!(
-        r"(case when report ~ '\\u({NONE})' then regexp_replace(report,
-            '(\\[^u]|\\u(?!{NONE}))|(\\)(u)(?={NONE})', '\1\2\2\3', 'g') else report end)::json"
+        r"(case when strpos(report, '\u') = 0 then report
+            when report ~ '\\u({NONE})' then regexp_replace(report,
+                '(\\[^u]|\\u(?!{NONE}))|(\\)(u)(?={NONE})', '\1\2\2\3', 'g')
+            else report end)::json"
     );
+    let abandoned = abandoned(&own);
     format!(
         "select t.nth, tree.* from
             unnest($1::uuid[], $2::int8[]) with ordinality t (root, stopped, nth)
@@ -47,21 +50,7 @@ pub(crate) fn sql() -> String {
                     from run where ord = l.ord offset 0)),
             executes as materialized (
                 select ord, id from looked where status >= 3 and not quiescent),
-            abandoned as materialized (
-                select e.ord, {NAMED}::int8 as what, named.nr, e.id, named.value::text as text
-                from executes e
-                cross join lateral (
-                    select case when strpos(report, '\"abandoned\":[{{') > 0
-                        then {own} #> '{{rows,0,abandoned}}' end as list
-                    from run where ord = e.ord offset 0) own
-                cross join lateral json_array_elements(own.list) with ordinality named (value, nr)
-                where named.value ->> 'what' not in ('process', 'remote', 'node')
-                union all
-                select e.ord, {HELD}, h.nr, e.id,
-                    json_build_array(h.nr, h.what, h.name)::text
-                from executes e join hold h on h.run = e.ord
-                where h.what <> 'node' or not exists (select 1 from hold b
-                    where b.run = h.run and b.what = 'node' and b.name = h.name and b.nr < h.nr))
+            {abandoned}
             (select {WORKS}::int8 as what, w.at as a, w.is_leaf::int::int8 as b, 0::int8 as c,
                 0::int8 as d, w.id, run.name,
                 case when run.stop_mode > 0 then run.stop_cause end as text, w.holds
@@ -83,6 +72,43 @@ pub(crate) fn sql() -> String {
                     + (select count(*) from abandoned),
                 (select count(*) from looked), null, null, null, null
         ) tree"
+    )
+}
+
+/// Writes the parts of it that say what is abandoned of the runs that have ended and are not
+/// quiescent, as [`RunRecord::left`](quell_core::store::RunRecord::left) does. What a run holds is
+/// kept with a NUL as `\0`, and its backslashes doubled.
+fn abandoned(own: &str) -> String {
+    format!(
+        "named as materialized (
+            select e.ord, e.id, n.nr, n.value, n.value ->> 'what' as what,
+                replace(replace(n.value ->> 'name', '\\', '\\\\'), '\\\\u0000', '\\0') as name
+            from executes e
+            cross join lateral (
+                select case when strpos(report, '\"abandoned\":[{{') > 0
+                    then {own} #> '{{rows,0,abandoned}}' end as list
+                from run where ord = e.ord offset 0) own
+            cross join lateral json_array_elements(own.list) with ordinality n (value, nr)),
+        held as materialized (
+            select e.ord, h.what, h.name,
+                count(distinct h.nr) = count(distinct n.nr) as is_whole
+            from executes e join hold h on h.run = e.ord
+            left join named n on n.ord = e.ord and n.what = h.what
+                and (n.name = h.name or starts_with(n.name, h.name || ' ('))
+            group by e.ord, h.what, h.name),
+        abandoned as materialized (
+            select n.ord, {NAMED}::int8 as what, n.nr, n.id, n.value::text as text
+            from named n where n.what not in ('process', 'remote', 'node') or exists (
+                select 1 from held h where h.ord = n.ord and h.what = n.what and h.is_whole
+                    and (n.name = h.name or starts_with(n.name, h.name || ' (')))
+            union all
+            select e.ord, {HELD}, h.nr, e.id,
+                json_build_array(h.nr, h.what, h.name)::text
+            from executes e join hold h on h.run = e.ord
+            join held on held.ord = e.ord and held.what = h.what and held.name = h.name
+            where not held.is_whole and (h.what <> 'node' or not exists (
+                select 1 from hold b where b.run = h.run and b.what = 'node'
+                    and b.name = h.name and b.nr < h.nr)))"
     )
 }
 

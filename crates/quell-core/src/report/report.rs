@@ -274,11 +274,6 @@ impl Work {
     pub const ALL: &'static [Self] =
         &[Self::Body, Self::Hook, Self::Blocking, Self::Process, Self::Remote, Self::Node];
 
-    /// Tells whether a store may hold it: it does not end with its process.
-    pub const fn is_held(self) -> bool {
-        matches!(self, Self::Process | Self::Remote | Self::Node)
-    }
-
     /// Yields the name on the wire.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -37,4 +37,15 @@ impl StoredHold {
     pub fn abandoned(&self, run: RunId) -> Abandoned {
         Abandoned::new(run, Arc::clone(&self.name), self.what)
     }
+
+    /// Tells whether work of this sort is held: it does not end with its process.
+    pub(crate) const fn is_for(what: Work) -> bool {
+        matches!(what, Work::Process | Work::Remote | Work::Node)
+    }
+
+    /// Tells whether a report names such work, perhaps with more about it: `sh (pid 4711)`.
+    pub(crate) fn is_named_by(&self, left: &Abandoned) -> bool {
+        let rest = left.name.strip_prefix(&*self.name).filter(|_| left.what == self.what);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(" ("))
+    }
 }

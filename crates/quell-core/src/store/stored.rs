@@ -142,12 +142,23 @@ impl RunRecord {
 
     /// Yields what of its own still executes, if it has ended and is not quiescent: of programs,
     /// requests and nodes what is [held](Self::holds) still, and of the rest what its report names.
+    /// The report may say more of a program, as its number: so it is named unless another one that
+    /// was held under the same name has ended.
     pub fn left(&self) -> Vec<Abandoned> {
         let ended = self.report.as_deref().filter(|_| !self.quiescent);
         let Some(own) = ended.and_then(|report| report.rows.first()) else { return Vec::new() };
-        let is_named = |left: &&Abandoned| !left.what.is_held();
-        let mut left: Vec<_> = own.abandoned.iter().filter(is_named).cloned().collect();
-        left.extend(self.holds.iter().map(|hold| hold.abandoned(self.run())));
+        let is_whole = |hold: &StoredHold| {
+            let alike = |it: &&StoredHold| it.what == hold.what && it.name == hold.name;
+            let held = self.holds.iter().filter(alike).count();
+            own.abandoned.iter().filter(|left| hold.is_named_by(left)).count() == held
+        };
+        let is_left = |left: &&Abandoned| {
+            let is_it = |hold: &StoredHold| hold.is_named_by(left) && is_whole(hold);
+            !StoredHold::is_for(left.what) || self.holds.iter().any(is_it)
+        };
+        let mut left: Vec<_> = own.abandoned.iter().filter(is_left).cloned().collect();
+        let others = self.holds.iter().filter(|hold| !is_whole(hold));
+        left.extend(others.map(|hold| hold.abandoned(self.run())));
         Abandoned::name_nodes_once(&mut left);
         left
     }
@@ -307,6 +318,7 @@ mod tests {
         row.status = RunStatus::Failed;
         row.abandoned = record.holds.iter().map(|hold| hold.abandoned(run)).collect();
         assert_eq!(row.abandoned[0], Abandoned::new(run, "b".into(), Work::Process));
+        row.abandoned[0].name = "b (pid 7)".into();
         row.abandoned.push(Abandoned::new(run, "tidy up".into(), Work::Hook));
         let report = RunReport::new(vec![row], Counts::default()).into();
         record.apply(&Record::Ended { run, epoch, report, rollback: false });
@@ -315,14 +327,33 @@ mod tests {
             let left = record.left().into_iter();
             left.map(|left| left.name.to_string()).collect::<Vec<_>>()
         };
-        assert_eq!(left(&record), ["tidy up", "b", "c"]);
+        assert_eq!(left(&record), ["b (pid 7)", "c", "tidy up"]);
         record.apply(&ended(1));
         assert_eq!(open(&record), [(0, "c".to_owned())]);
-        assert_eq!(left(&record), ["tidy up", "c"]);
+        assert_eq!(left(&record), ["c", "tidy up"]);
         record.apply(&ended(0));
         assert_eq!(left(&record), ["tidy up"]);
         record.apply(&Record::Quiesced { run, epoch, at });
         assert_eq!(left(&record), [""; 0]);
+    }
+
+    #[test]
+    fn of_programs_of_one_name_none_is_named_by_its_number_once_one_has_ended() {
+        let (run, epoch, at) = (RunId::from_text("r"), Epoch::new(1, 1), SystemTime::UNIX_EPOCH);
+        let mut record = RunRecord::new(Accepted::new(run, RunKind::Agent, "r".into(), epoch, at));
+        for (nr, name) in [(0, "sh"), (1, "sh"), (2, "sh2")] {
+            let hold = StoredHold::new(nr, Work::Process, name.into());
+            record.apply(&Record::HoldBegan { run, epoch, hold });
+        }
+        let mut row = RunRow::new(run, RunKind::Agent, "r".into(), RunStatus::Failed, at);
+        let program = |name: &&str| Abandoned::new(run, (*name).into(), Work::Process);
+        row.abandoned = ["sh (pid 7)", "sh (pid 8)", "sh2 (pid 9)"].iter().map(program).collect();
+        let report = RunReport::new(vec![row.clone()], Counts::default()).into();
+        record.apply(&Record::Ended { run, epoch, report, rollback: false });
+        assert_eq!(record.left(), row.abandoned);
+        record.apply(&Record::HoldEnded { run, epoch, nr: 0 });
+        let names: Vec<_> = record.left().into_iter().map(|left| left.name).collect();
+        assert_eq!(names, ["sh2 (pid 9)", "sh"].map(Into::into));
     }
 
     #[test]

@@ -22,7 +22,8 @@ impl Engine {
     /// something. Hooks and closures are known to the node of the run alone. It is late by as much
     /// as that node is with what it stores. Of a root that has ended it is what its report says,
     /// and of what is abandoned what the records still have. A stop that waited for a checkpoint
-    /// and was made urgent since has the time of the first one: the store has no other. What still executes is given up as soon after the hard deadline as this engine would
+    /// and was made urgent since has the time of the first one: the store has no other. What still
+    /// executes is given up as soon after the hard deadline as this engine would
     /// ([`EngineConfig::abort_wait`](crate::EngineConfig::abort_wait)): nodes are made alike.
     ///
     /// # Errors
