@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use quell::store::MemoryStore;
+use quell::testing::cluster::Nodes;
 use quell::{EngineConfig, Failure, Payload, RunContext};
 use quell_flow::{Component, Emit};
-use quell_test_support::within;
+use quell_test_support::{secs, within};
 use serde_json::{Value, json};
 
 use crate::talk::{Says as _, Server, id_of};
@@ -267,4 +268,43 @@ async fn a_message_is_shown_with_all_that_was_said_before_the_run_asks_and_goes_
     assert_eq!(asked[1..], shown);
     let told = streamed(answer(&json!("yes"))).await;
     assert_eq!(told[1..], [event(partial, 5_301), event("messages/complete", 5_301)]);
+}
+
+/// A client that shows branches names the state that asked with each answer, and may send it twice.
+#[tokio::test]
+async fn an_answer_for_a_state_answers_no_later_question_and_moves_nothing_when_it_comes_again() {
+    let nodes = Nodes::new(secs(30));
+    let [a, b] = ["a", "b"].map(|name| {
+        let node = nodes.join(name);
+        let config = EngineConfig::new().store(Arc::clone(&node) as _).cluster(node as _);
+        Server::serving_with(config, [Component::workflow("ask", ask).resumable()])
+    });
+    let alone = server();
+    for [first, second] in [[&alone, &alone], [&a, &a], [&a, &b]] {
+        let thread = first.thread().await;
+        let (wait, state) =
+            (format!("/threads/{thread}/runs/wait"), format!("/threads/{thread}/state"));
+        first.post(&wait, &asking(&json!({ "twice": true }))).await;
+        let for_state = |of: &Value, with: &str| {
+            let mut body = answer(&json!(with));
+            body["checkpoint"] = of["checkpoint"].clone();
+            body
+        };
+        let asked = second.get(&state).await.json();
+        let one = for_state(&asked, "yes");
+        let again = first.post(&wait, &one).await.json();
+        assert_eq!(again["__interrupt__"][0]["value"], "really?", "{again}");
+        for server in [first, second] {
+            let refused = server.post(&wait, &one).await;
+            assert_eq!(refused.status, 409, "{refused:?}");
+        }
+        let other = for_state(&second.get(&state).await.json(), "sure");
+        let told = json!({ "told": "sure", "twice": true });
+        assert_eq!(second.post(&wait, &other).await.json(), told);
+        for late in [&one, &other] {
+            let late = first.post(&wait, late).await;
+            assert_eq!((late.status.as_u16(), late.json()), (200, told.clone()));
+            assert_eq!(first.get(&state).await.json()["values"], told);
+        }
+    }
 }

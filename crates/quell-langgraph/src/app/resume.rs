@@ -17,7 +17,7 @@ use crate::app::app::to_the_end;
 use crate::app::create::{CreateRequest, Created};
 use crate::app::find::Found;
 use crate::app::stored::{StoredRun, last_seq};
-use crate::threads::Tracked;
+use crate::threads::{Thread, Tracked};
 use crate::wire::interrupt::Interrupt;
 use crate::wire::refusal::Refusal;
 
@@ -59,6 +59,8 @@ impl App {
         };
         check_graph(&tracked, &graph)?;
         let Some(pause) = run.pause_state() else { return Err(Refusal::busy()) };
+        // If it has another answer meanwhile, and asks again, this is one to an earlier attempt.
+        self.check_asks(view, &thread, request.create.nodes.checkpoint).await?;
         let answer = answer_of(Interrupt::new(run.id(), pause.attempt, pause.request), answer);
         let answer = answer.await?;
         // Nothing is written while it is paused.
@@ -92,6 +94,9 @@ impl App {
         let (graph, _) = self.graph_of_run(view, &request.create.assistant).await?;
         check_graph(&tracked, &graph)?;
         let Some(pause) = run.pause_state() else { return Err(Refusal::busy()) };
+        if let Some(known) = self.thread_anywhere(view, thread).await? {
+            self.check_asks(view, &known, request.create.nodes.checkpoint).await?;
+        }
         let answer = answer_of(Interrupt::new(run.id(), pause.attempt, pause.request), answer);
         let answer = answer.await?;
         let behind = last_seq(view, &run).await;
@@ -106,6 +111,23 @@ impl App {
             run @ RunView::Stored(_) => Created::There(StoredRun { run, tracked }),
         };
         Ok(Some(Resumed { created, behind, guard }))
+    }
+
+    /// Refuses an answer that is meant for another state than the one that asks now: who sends it
+    /// has not seen what it would answer. One without a state is for whatever is asked.
+    async fn check_asks(
+        &self,
+        view: &View,
+        thread: &Arc<Thread>,
+        meant: Option<Uuid>,
+    ) -> Result<(), Refusal> {
+        let Some(meant) = meant else { return Ok(()) };
+        let now = self.state(view, thread, None).await?;
+        if now.is_some_and(|(parts, _)| parts.id == meant) {
+            return Ok(());
+        }
+        let text = format!("Checkpoint {meant} is not the one that waits for an answer now");
+        Err(Refusal::new(StatusCode::CONFLICT, text))
     }
 
     /// Gives a run that asks in this attempt its answer, also if the caller goes away.

@@ -99,12 +99,16 @@ async fn make(
     }
     let (on_disconnect, asked) = (create.on_disconnect, create.modes);
     let (path, body, nth) = (uri.path(), &*bytes, None);
-    let request = CreateRequest { thread, create, path, body, headers, nth };
+    let mut request = CreateRequest { thread, create, path, body, headers, nth };
     let resumed = app.resume(&view, &request).await?;
     let (created, modes, from, guard) = if let Some(Resumed { created, behind, guard }) = resumed {
         // Of what goes on it is told what it asks for now.
         (created, asked, From::Behind(behind), guard)
     } else {
+        if request.create.resume.is_some() {
+            // An answer that comes again moves nothing, whatever state has asked for it.
+            request.create.nodes.checkpoint = None;
+        }
         let created = app.create(&view, request).await?;
         let guard = app.service().guard(created.run(), on_disconnect).until_pause();
         let modes = created.tracked().modes;
