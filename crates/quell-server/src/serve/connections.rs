@@ -23,10 +23,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::header::CONNECTION;
+use axum::http::header::{CONNECTION, EXPECT};
 use axum::http::{Request, Response};
 use axum::{BoxError, Router};
+use futures::FutureExt as _;
 use http_body::Body as _;
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{HttpService, Service, service_fn};
@@ -139,7 +141,11 @@ async fn talk(
     slot: Option<OwnedSemaphorePermit>,
 ) {
     let wire = match &tls {
-        None => Ok(Wire::Plain(socket.clone())),
+        None => tokio::select! {
+            biased;
+            () = told_to_stop(&mut stopping) => Ok(Wire::Plain(socket.clone())),
+            wire = Wire::plain(socket.clone()) => Ok(wire),
+        },
         Some(tls) => tokio::select! {
             biased;
             // Nothing was asked yet.
@@ -252,10 +258,17 @@ fn answer(
     request: Request<Incoming>,
 ) -> impl Future<Output = Result<Response<Body>, Infallible>> + Send + use<> {
     let busy = member.busy(streams::is_long(request.method(), request.uri().path()));
-    let request = request.map(|body| {
-        let has_come = body.is_end_stream();
-        let body = Body::new(body);
-        if has_come { body } else { Body::new(Held::new(body, member.receiving())) }
+    let is_told_later = request.headers().contains_key(EXPECT);
+    let request = request.map(|mut body| {
+        if body.is_end_stream() {
+            return Body::new(body);
+        }
+        if !is_told_later {
+            // There is none yet. Asked for here, what has come is read along with the head, and the
+            // handler need not wait for another turn of this task.
+            drop(body.frame().now_or_never());
+        }
+        Body::new(Held::new(Body::new(body), member.receiving()))
     });
     // On the heap: hyper keeps as much room for it as it has taken, also while the body is read.
     let (answer, is_early) = (Box::pin(app.call(request)), Arc::clone(is_early));

@@ -8,8 +8,10 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
 
+use super::idle::PATIENCE;
 use super::socket::Socket;
 
 /// A socket that is lent to what reads and writes.
@@ -32,6 +34,17 @@ trait Stream: AsyncRead + AsyncWrite + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
 
 impl Wire {
+    /// Takes a socket as it is, when there is something to read or the client had time to begin.
+    ///
+    /// hyper takes a buffer before there is anything to read, and another one while it answers. If
+    /// many take their first ones at once, the second ones lie on pages that were written to: one
+    /// for each live stream (bench `http/memory`).
+    pub(super) async fn plain(socket: Socket) -> Self {
+        // An error is noticed by whoever reads.
+        let _ = timeout(PATIENCE, socket.first_byte()).await;
+        Self::Plain(socket)
+    }
+
     fn pinned(&mut self) -> Pin<&mut dyn Stream> {
         match self {
             Self::Plain(socket) => Pin::new(socket),
