@@ -84,9 +84,9 @@ pub use service::{
     Batch, CancelOutcome, DisconnectGuard, NATIVE, NotDone, OnDisconnect, Reading, Service,
     StopNotStored, TreeSaid, View,
 };
-pub use sse_event::SseEvent;
+pub use sse_event::{Cut, SseEvent};
 pub use start::{Start, Started};
 pub use start_error::StartError;
-pub use stream::{Cut, EventForm, Heartbeat, event_texts, sse_response, stream_body};
+pub use stream::{EventForm, Heartbeat, event_texts, sse_response, stream_body};
 pub use transcript::{ModelNote, ToolNote, Transcript};
 pub use wait::{Wait, Waited};

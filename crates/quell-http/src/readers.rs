@@ -25,6 +25,7 @@ use tokio::task::JoinHandle;
 use crate::counted::{Counted, counted, run_bytes};
 use crate::ids::{Identity, find};
 use crate::ledger::{Charge, Ledger, Overdrawn};
+use crate::sse_event::Piece;
 
 /// The streams of a service. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -80,9 +81,6 @@ impl Read {
         Ok(charge)
     }
 }
-
-/// A piece of a stream, and the charge that was made for it.
-pub(crate) type Piece = (Bytes, Option<Charge>);
 
 /// The stream of one client.
 pub(crate) struct Reading<S> {

@@ -6,8 +6,22 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::Serialize;
 
 use crate::ledger::Charge;
-use crate::readers::Piece;
-use crate::stream::Cut;
+
+/// A piece of a stream, and the charge that was made for it.
+pub(crate) type Piece = (Bytes, Option<Charge>);
+
+/// A stream ends before its end: it holds more than there is room for, or what follows is told
+/// elsewhere ([`SseEvent::cut`]).
+///
+/// # Examples
+///
+/// ```
+/// assert!(quell_http::Cut.to_string().contains("before its end"));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a stream was cut before its end")]
+#[expect(clippy::exhaustive_structs, reason = "there is no more to say")]
+pub struct Cut;
 
 /// One server-sent event: `event`, `data`, `id`, in this order, every line ended by LF.
 ///

@@ -23,9 +23,9 @@ use http_body::Frame as BodyFrame;
 use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::readers::{Piece, Reading, State};
+use crate::readers::{Reading, State};
 use crate::service::DisconnectGuard;
-use crate::sse_event::SseEvent;
+use crate::sse_event::{Cut, Piece, SseEvent};
 
 /// A text that a body writes from time to time, so that both sides notice a broken connection.
 ///
@@ -235,19 +235,6 @@ impl<S> Drop for StreamBody<S> {
         self.reading.close();
     }
 }
-
-/// A stream ends before its end: it holds more than there is room for, or what follows is told
-/// elsewhere ([`SseEvent::cut`]).
-///
-/// # Examples
-///
-/// ```
-/// assert!(quell_http::Cut.to_string().contains("before its end"));
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a stream was cut before its end")]
-#[expect(clippy::exhaustive_structs, reason = "there is no more to say")]
-pub struct Cut;
 
 impl<S: Stream<Item = Result<Piece, Cut>> + Send + 'static> http_body::Body for StreamBody<S> {
     type Data = Bytes;

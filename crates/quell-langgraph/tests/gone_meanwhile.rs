@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use quell::store::{MemoryStore, Store as _};
 use quell::testing::cluster::Nodes;
-use quell::{EngineConfig, Payload, RunContext, RunId, Work};
+use quell::{CancelRequest, EngineConfig, Payload, RunContext, RunId, RunStatus, Work};
 use quell_flow::Component;
 use quell_test_support::{Catch, Counted, ms, secs, soon, within};
 use serde_json::{Value, json};
@@ -142,7 +142,7 @@ async fn without_a_store_a_run_that_is_deleted_leaves_when_nothing_of_it_execute
                 lets_go.notified().await;
                 drop(hold);
             });
-            Ok("secret".into())
+            std::future::pending().await
         }
     });
     let server = Server::serving([graph.grace(secs(0))]);
@@ -150,13 +150,16 @@ async fn without_a_store_a_run_that_is_deleted_leaves_when_nothing_of_it_execute
         let thread = server.thread().await;
         let run = server.start(&thread, "r", json!({})).await;
         let live = server.service.engine().get(RunId::from_text(id_of(&run))).unwrap();
+        soon("it holds something", || live.status() == RunStatus::Running).await;
+        tokio::task::yield_now().await;
+        live.cancel(CancelRequest::because("enough"));
         within("it has ended", live.ended()).await;
         let deleted = if of_thread { &format!("/threads/{thread}") } else { &run };
         assert_eq!(delete(&server, deleted).await.status, 204);
         for _ in 0..20 {
             assert_eq!(server.status(&run).await, "gone");
             let joined = server.get(&format!("{run}/join")).await;
-            assert!(!joined.text.contains("secret"), "{joined:?}");
+            assert!(joined.text.contains("404: Run not found"), "{joined:?}");
             tokio::time::sleep(ms(5)).await;
         }
         let is_there = || server.service.engine().get(live.id()).is_some();
@@ -164,4 +167,20 @@ async fn without_a_store_a_run_that_is_deleted_leaves_when_nothing_of_it_execute
         go_on.notify_one();
         soon("it leaves", || !is_there()).await;
     }
+}
+
+#[tokio::test]
+async fn nothing_is_shown_of_a_run_that_was_rolled_back_once_its_thread_is_deleted() {
+    let server = Server::new();
+    let thread = server.thread().await;
+    let input = json!({ "ms": 60_000, "chunk_ms": 5, "tag": "back" });
+    let run = server.start(&thread, "slow", input).await;
+    server.until_ticking("back").await;
+    let cancel = format!("{run}/cancel?wait=1&action=rollback");
+    assert_eq!(server.post(&cancel, &Value::Null).await.status, 200);
+    let join = format!("{run}/join");
+    assert!(!server.get(&join).await.text.contains("404"), "it is shown for a minute");
+    assert_eq!(delete(&server, &format!("/threads/{thread}")).await.status, 204);
+    let joined = server.get(&join).await;
+    assert!(joined.text.contains("404: Run not found"), "{joined:?}");
 }

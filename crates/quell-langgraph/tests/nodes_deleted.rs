@@ -91,7 +91,7 @@ async fn a_repeat_is_not_answered_with_a_run_that_another_node_has_deleted() {
     }
 }
 
-/// The adapter keeps what a run came to that was taken back, for who asks for it in the next minute.
+/// What a run came to that was taken back is kept, for who asks for it in the next minute.
 #[tokio::test]
 async fn what_a_deleted_run_came_to_is_shown_to_nobody_whatever_stopped_it_first() {
     let server = Server::new();

@@ -102,8 +102,8 @@ pub(super) async fn one(app: &App, request: &SessionRequest) -> Result<Response,
     view.json_response(about, make).await.map_err(Refusal::of_answer)
 }
 
-/// Reads the page of runs that is asked for, of which the newest are named first, as far as they are
-/// meant. Those that have left meanwhile are left out.
+/// Reads the part of runs that is asked for, as far as they are meant; the newest are named first.
+/// Those that have left meanwhile are left out.
 pub(super) async fn readings(
     view: &View,
     runs: &[RunId],

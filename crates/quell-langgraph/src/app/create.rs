@@ -211,8 +211,7 @@ impl App {
         let (work, input, nodes) = self.work(graph, thread, create, &begin, id)?;
         let work = if begin.is_overtaken { self.in_turn(&work, thread) } else { work };
         let asked = Asked { fork: begin.fork, nodes, ..self.asked(create, graph, thread) };
-        let within = self.within(thread.id, Some(graph));
-        let tracked = Tracked::new(id, graph.id(), within, &asked);
+        let tracked = Tracked::new(id, graph.id(), self.within(thread.id, Some(graph)), &asked);
         // Others may make runs in the thread until it starts, or delete what they have left there.
         let is_behind = is_kept && begin.certain().is_none();
         let tracked = if is_behind { tracked.behind_others() } else { tracked };

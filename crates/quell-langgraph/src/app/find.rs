@@ -111,8 +111,11 @@ impl App {
             self.delete_if_quiescent(&thread, &tracked);
         }
         let deleted = self.finals().get(view.principal(), id)?;
-        let is_of_thread = thread.is_none_or(|thread| thread == deleted.thread.id);
-        is_of_thread.then_some(Located::Deleted(deleted))
+        let of = &deleted.thread;
+        let is_of_thread = thread.is_none_or(|thread| thread == of.id);
+        // Nothing is left of a thread that was deleted since.
+        let is_there = of.is_temporary || !of.has_left();
+        (is_of_thread && is_there).then_some(Located::Deleted(deleted))
     }
 }
 

@@ -101,7 +101,7 @@ impl Engine {
         let last = told.into_iter().flatten().fold(last_at, SystemTime::max);
         if !self.not_before(last) {
             let run = root.run();
-            tracing::warn!(run.uuid = %run, "goes on before what is told of it: its clock was ahead");
+            tracing::warn!(run.uuid = %run, "goes on before what it has told: a clock was ahead");
         }
     }
 
