@@ -340,8 +340,7 @@ const MUCH: usize = 200;
 async fn a_reader_is_told_that_the_run_it_reads_through_another_node_was_deleted() {
     let nodes = Nodes::new(secs(30));
     let [a, b] = ["a", "b"].map(|name| {
-        let of = nodes.join(name);
-        let config = EngineConfig::new().store(Arc::clone(&of) as _).cluster(of as _);
+        let config = EngineConfig::new().node(nodes.join(name));
         Server::serving_with(config, [Component::workflow("much", say_much)])
     });
     let thread = a.thread().await;

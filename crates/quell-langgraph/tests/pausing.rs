@@ -275,8 +275,7 @@ async fn a_message_is_shown_with_all_that_was_said_before_the_run_asks_and_goes_
 async fn an_answer_for_a_state_answers_no_later_question_and_moves_nothing_when_it_comes_again() {
     let nodes = Nodes::new(secs(30));
     let [a, b] = ["a", "b"].map(|name| {
-        let node = nodes.join(name);
-        let config = EngineConfig::new().store(Arc::clone(&node) as _).cluster(node as _);
+        let config = EngineConfig::new().node(nodes.join(name));
         Server::serving_with(config, [Component::workflow("ask", ask).resumable()])
     });
     let alone = server();

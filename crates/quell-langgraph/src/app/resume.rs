@@ -59,8 +59,10 @@ impl App {
         };
         check_graph(&tracked, &graph)?;
         let Some(pause) = run.pause_state() else { return Err(Refusal::busy()) };
-        // If it has another answer meanwhile, and asks again, this is one to an earlier attempt.
-        self.check_asks(view, &thread, request.create.nodes.checkpoint).await?;
+        // The attempt is known before: if it asks again meanwhile, this is no answer to that.
+        if let Some(meant) = request.create.nodes.checkpoint {
+            self.check_asks(view, &thread, meant).await?;
+        }
         let answer = answer_of(Interrupt::new(run.id(), pause.attempt, pause.request), answer);
         let answer = answer.await?;
         // Nothing is written while it is paused.
@@ -94,8 +96,10 @@ impl App {
         let (graph, _) = self.graph_of_run(view, &request.create.assistant).await?;
         check_graph(&tracked, &graph)?;
         let Some(pause) = run.pause_state() else { return Err(Refusal::busy()) };
-        if let Some(known) = self.thread_anywhere(view, thread).await? {
-            self.check_asks(view, &known, request.create.nodes.checkpoint).await?;
+        if let Some(meant) = request.create.nodes.checkpoint
+            && let Some(known) = self.thread_anywhere(view, thread).await?
+        {
+            self.check_asks(view, &known, meant).await?;
         }
         let answer = answer_of(Interrupt::new(run.id(), pause.attempt, pause.request), answer);
         let answer = answer.await?;
@@ -119,9 +123,8 @@ impl App {
         &self,
         view: &View,
         thread: &Arc<Thread>,
-        meant: Option<Uuid>,
+        meant: Uuid,
     ) -> Result<(), Refusal> {
-        let Some(meant) = meant else { return Ok(()) };
         let now = self.state(view, thread, None).await?;
         if now.is_some_and(|(parts, _)| parts.id == meant) {
             return Ok(());

@@ -18,7 +18,7 @@ use crate::wire::refusal::Refusal;
 /// key means something else.
 pub(crate) fn asked(input: &Keys, run: RunId) -> Option<Vec<Payload>> {
     let given = to_list(input.get(MESSAGES)?);
-    given.iter().enumerate().map(|(nth, item)| read(item, &id_of(run, nth))).collect()
+    given.iter().enumerate().map(|(nth, item)| read(item, || id_of(run, nth))).collect()
 }
 
 /// As [`asked`], unless the graph says itself how the key is taken.
@@ -47,12 +47,9 @@ pub(crate) fn returned(said: &Payload, run: RunId) -> Option<Payload> {
         let whose = text_of(keys, "type").or_else(|| text_of(keys, "role")).unwrap_or_default();
         let said = format!("{whose}{}", begin_of(keys));
         let nth = *seen.entry(said.clone()).and_modify(|nth| *nth += 1).or_insert(0);
-        Uuid::new_v5(&run.as_uuid(), format!("returned {nth} {said}").as_bytes())
+        Uuid::new_v5(&run.as_uuid(), format!("returned {nth} {said}").as_bytes()).to_string()
     };
-    let read = given.iter().zip(&keys).map(|(item, keys)| {
-        let has_id = text_of(keys, "id").is_some();
-        read(item, &if has_id { String::new() } else { id(keys).to_string() })
-    });
+    let read = given.iter().zip(&keys).map(|(item, keys)| read(item, || id(keys)));
     read.collect::<Option<Vec<_>>>().map(|all| written(&all))
 }
 
@@ -107,9 +104,9 @@ fn is_message(item: &Payload) -> bool {
 }
 
 /// Reads a message, which gets this id if it has none.
-fn read(item: &Payload, id: &str) -> Option<Payload> {
+fn read(item: &Payload, id: impl FnOnce() -> String) -> Option<Payload> {
     if let Some(text) = item.as_text() {
-        return Some(human(&text, id));
+        return Some(human(&text, &id()));
     }
     let mut keys = keys_of(item)?;
     if text_of(&keys, "type").is_none() {
@@ -119,7 +116,7 @@ fn read(item: &Payload, id: &str) -> Option<Payload> {
         keys.insert("type".into(), kind.into());
     }
     if text_of(&keys, "id").is_none() {
-        keys.insert("id".into(), id.into());
+        keys.insert("id".into(), id().into());
     }
     Some(written(&keys))
 }
