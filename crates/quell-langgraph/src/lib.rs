@@ -22,9 +22,9 @@
 //!   create, batch, stream and wait; `/metrics`; `POST /runs/cancel` by status and by ids.
 //!   `multitask_strategy`, `after_seconds`, `on_disconnect`, `Idempotency-Key`, `stream_resumable`
 //!   with `Last-Event-ID`, `webhook`.
-//! - Values: a key is overwritten, or appended to if the graph says so with
-//!   [`Component::reducer`](quell_flow::Component::reducer). What is no object, an answer or a
-//!   state, is the key `output`: a program that prints `hi` leaves
+//! - Values: a key is overwritten, or a list that is added to, of anything or of messages by their
+//!   ids, if the graph says so with [`Component::reducer`](quell_flow::Component::reducer). What is
+//!   no object, an answer or a state, is the key `output`: a program that prints `hi` leaves
 //!   `{"output": "hi", "messages": [{"type": "ai", "content": "hi", …}]}`.
 //! - Streams: a graph says `updates`, `values` and `custom` itself. One that only returns
 //!   something counts as one node of its own name: what it returned is in `values`, `updates`,

@@ -228,6 +228,64 @@ async fn an_object_is_a_state_and_no_message_also_where_a_program_printed_it() {
     assert_eq!((&all[0], &all[1]["content"], all.len()), (&json!("x"), &json!("said"), 2));
 }
 
+/// A message of a model, in a list, as a program says it.
+fn ai(text: &str) -> Value {
+    json!([{ "role": "assistant", "content": text }])
+}
+
+#[tokio::test]
+async fn messages_that_a_graph_declares_are_added_to_those_of_its_thread() {
+    let new = |id: &str| {
+        Component::agent(id, async |ctx: RunContext, input: Payload| {
+            let asked: Value = input.parse()?;
+            ctx.emit(json!({ "event": "values", "values": { "messages": ai("draft") } }));
+            let seen = ai(&format!("of {}", asked["messages"].as_array().map_or(0, Vec::len)));
+            let values = json!({ "messages": seen, "talk": seen });
+            ctx.emit(json!({ "event": "values", "values": values }));
+            Ok(Payload::from(Value::Null))
+        })
+    };
+    let whole = Component::agent("whole", async |_ctx, input: Payload| {
+        let mut state: Value = input.parse()?;
+        let said = ai("whole")[0].clone();
+        let all = state["messages"].as_array_mut();
+        all.expect("the messages of the thread").push(said);
+        Ok(Payload::from(state))
+    });
+    let declared = |graph: Component| {
+        graph.reducer("messages", Reducer::Messages).reducer("talk", Reducer::Messages)
+    };
+    let server = Server::serving([declared(new("new")), declared(whole), new("plain")]);
+    let thread = server.thread().await;
+    let ask =
+        |text: &str| json!({ "messages": [{ "role": "user", "content": text }], "talk": "x" });
+    let values = waited(&server, &thread, "new", ask("one")).await;
+    assert_eq!(talk(&values["messages"]), [("human", "one"), ("ai", "of 1")]);
+    assert_eq!(talk(&values["talk"]), [("human", "x"), ("ai", "of 1")]);
+    let values = waited(&server, &thread, "whole", ask("two")).await;
+    let two = [("human", "one"), ("ai", "of 1"), ("human", "two"), ("ai", "whole")];
+    assert_eq!(talk(&values["messages"]), two);
+    let state = server.get(&format!("/threads/{thread}/state")).await.json();
+    assert_eq!(state["values"], values, "as it is read");
+    // One goes by its id, from outside.
+    let gone = json!({ "type": "remove", "id": values["messages"][1]["id"] });
+    let gone = json!({ "values": { "messages": [gone] } });
+    let changed = server.post(&format!("/threads/{thread}/state"), &gone).await;
+    assert_eq!(changed.status, 200);
+    let values = waited(&server, &thread, "new", ask("three")).await;
+    let three =
+        [("human", "one"), ("human", "two"), ("ai", "whole"), ("human", "three"), ("ai", "of 4")];
+    assert_eq!(talk(&values["messages"]), three);
+    // What is none is refused under each of the keys.
+    let bad = json!({ "assistant_id": "new", "input": { "talk": [5] } });
+    let refused = server.post(&format!("/threads/{thread}/runs/wait"), &bad).await;
+    assert!(refused.json()["detail"].as_str().unwrap().starts_with("input.talk.0: must be"));
+    // Undeclared, what the body says takes the place of all.
+    let thread = server.thread().await;
+    let values = waited(&server, &thread, "plain", ask("one")).await;
+    assert_eq!((talk(&values["messages"]), &values["talk"]), (vec![("ai", "of 1")], &ai("of 1")));
+}
+
 #[tokio::test]
 async fn a_run_that_did_not_complete_leaves_no_message() {
     let fails = Component::agent("fails", async |ctx: RunContext, _input| {

@@ -21,6 +21,10 @@ pub enum Reducer {
     /// The key is a list, and the items of the new value are added to it. A value that is no list
     /// is one item; null adds nothing. Every state begins with an empty list.
     Append,
+    /// The key is a list of messages, and those of the new value are added to it by their `id`: one
+    /// with the id of another replaces it, and one of the `type` `remove` takes it away
+    /// (`add_messages` of `LangGraph`). Null adds nothing. Every state begins with an empty list.
+    Messages,
 }
 
 /// The reducers of a component, by key. A key without one is overwritten. Cheap to clone.
@@ -32,8 +36,10 @@ pub enum Reducer {
 /// use quell_flow::{Component, Reducer};
 ///
 /// let graph = Component::workflow("chat", async |_ctx, input: Payload| Ok(input))
-///     .reducer("messages", Reducer::Append);
-/// assert_eq!(graph.reducers().of("messages"), Reducer::Append);
+///     .reducer("messages", Reducer::Messages)
+///     .reducer("log", Reducer::Append);
+/// assert_eq!(graph.reducers().of("messages"), Reducer::Messages);
+/// assert_eq!(graph.reducers().of("log"), Reducer::Append);
 /// assert_eq!(graph.reducers().of("topic"), Reducer::Overwrite);
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::app::find::{Found, Located};
 use crate::app::history::State;
 use crate::app::left::{From, Known};
-use crate::messages::{MESSAGES, asked_of};
+use crate::messages::{asked, keys_of_messages};
 use crate::threads::{Thread, Tracked};
 use crate::values::{Fold, Keep, START, Step};
 use crate::wire::asked::base_of;
@@ -229,8 +229,15 @@ fn started_on(known: &Known, fold: &Fold, tracked: &Tracked, is_cut: bool) -> St
 fn input_again(tracked: &Tracked) -> Payload {
     let (input, reducers) = (&tracked.about.input, &tracked.about.reducers);
     let mut keys: Keys = input.parse().unwrap_or_default();
-    let Some(asked) = asked_of(reducers, &keys, tracked.id) else { return input.clone() };
-    keys.insert(MESSAGES.to_owned(), written(&asked));
+    let read = |key: &str| {
+        let asked = asked(key, keys.get(key)?, tracked.id)?;
+        Some((key.to_owned(), written(&asked)))
+    };
+    let messages: Keys = keys_of_messages(reducers).filter_map(read).collect();
+    if messages.is_empty() {
+        return input.clone();
+    }
+    keys.extend(messages);
     written(&keys)
 }
 

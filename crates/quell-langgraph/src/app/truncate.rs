@@ -1,6 +1,7 @@
 //! [`App::truncate`]: empties a server, for a benchmark (contract, section 14).
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use quell::{CancelRequest, RunFilter};
 use quell_http::{NATIVE, RunView, View, Wait};
@@ -59,7 +60,7 @@ impl App {
         let mut live: Vec<RunView> = of_all.runs(&filter).iter().map(RunView::from).collect();
         self.add_elsewhere(&of_all, filter, |_| true, &mut live).await?;
         let request = CancelRequest::because("truncation requested via POST /internal/truncate");
-        of_all.cancel_all(&live, request, Wait::quiescent()).await;
+        of_all.cancel_all(&live, request, Wait::quiescent().at_most(QUIESCENT_WAIT)).await;
         if has_threads {
             self.delete_threads(view, &Keys::new()).await?;
         } else if has_runs {
@@ -165,6 +166,9 @@ const PAGE: usize = 1_000;
 
 /// How often all pages are read, while some have a new one.
 const PASSES_MAX: usize = 10;
+
+/// What executes still behind this is deleted as it is: it may never end.
+const QUIESCENT_WAIT: Duration = Duration::from_mins(1);
 
 #[cfg(test)]
 mod tests {

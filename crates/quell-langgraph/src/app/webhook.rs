@@ -84,10 +84,12 @@ impl App {
         }
         let telling = self.telling(thread, tracked, run);
         let (app, tracked, run) = (self.clone(), Arc::clone(tracked), run.clone());
+        let under_way = self.under_way(run.id());
         drop(tokio::spawn(async move {
             let is_temporary = telling.is_temporary;
             app.settled(&run).await;
             app.tell_owed(telling).await;
+            under_way.over();
             drop(tracked.owed.lock().take());
             app.webhooks().end(run.id());
             if is_temporary && !app.is_for_others(run.owner(), run.id()) {
@@ -148,7 +150,10 @@ impl App {
         };
         let Some(mut letter) = self.letter(telling).await else { return };
         letter.pause = Some(run.clone());
-        if self.deliver(&letter, &Fence::default()).await && self.has_records() {
+        let under_way = self.under_way(id);
+        let is_over = self.deliver(&letter, &Fence::default()).await;
+        under_way.over();
+        if is_over && self.has_records() {
             let spec = spec_of(id, PAUSE, run.owner()).id(mark);
             drop(self.engine().submit_durably(spec, async |_| Ok(())).await);
             // The end of the run may have been told meanwhile, and taken away what there was.

@@ -102,6 +102,7 @@ impl App {
             None => None,
         };
         let app = self.clone();
+        let under_way = self.under_way(id);
         drop(tokio::spawn(async move {
             if let Some(fence) = fence {
                 let is_over = match &letter {
@@ -117,6 +118,7 @@ impl App {
                     app.forget_owed(id).await;
                 }
             }
+            under_way.over();
             app.webhooks().end(id);
             drop(owed);
         }));

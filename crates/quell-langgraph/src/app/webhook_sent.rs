@@ -49,14 +49,25 @@ pub(super) struct Letter {
     _room: Option<Waiting>,
 }
 
-/// A letter that is under way. Dropped before that is over, the process ends.
-struct UnderWay {
+/// A webhook that is under way, from when its run has ended. Dropped before that is over, the
+/// process ends.
+pub(super) struct UnderWay {
     run: RunId,
     is_stored: bool,
     is_over: bool,
 }
 
+impl UnderWay {
+    pub(super) fn over(mut self) {
+        self.is_over = true;
+    }
+}
+
 impl App {
+    pub(super) fn under_way(&self, run: RunId) -> UnderWay {
+        UnderWay { run, is_stored: self.has_records(), is_over: false }
+    }
+
     /// Writes what is told of a run; none if that cannot be written. Without room for all of it the
     /// receiver is told the rest.
     pub(super) async fn letter(&self, telling: Telling) -> Option<Letter> {
@@ -104,7 +115,6 @@ impl App {
     /// if it is left to others: this node may send it no longer.
     pub(super) async fn deliver(&self, letter: &Letter, fence: &Fence) -> bool {
         let Letter { run, owner, address, body, .. } = letter;
-        let mut under_way = UnderWay { run: *run, is_stored: self.has_records(), is_over: false };
         let mut nth = 1;
         loop {
             let turn = self.webhooks().turn(owner.as_ref(), address).await;
@@ -131,7 +141,6 @@ impl App {
             sleep(pause_behind(nth)).await;
             nth += 1;
         }
-        under_way.is_over = true;
         true
     }
 

@@ -13,22 +13,26 @@ use crate::wire::exact::{Keys, written};
 use crate::wire::message::human;
 use crate::wire::refusal::Refusal;
 
-/// Reads the messages of an input: one or a list, in the forms of `LangChain`'s clients
+/// Reads the messages under a key of an input: one or a list, in the forms of `LangChain`'s clients
 /// ([`keys_of`]). Each gets the type that its role means, and an id, if it has none. None if the
 /// key means something else.
-pub(crate) fn asked(input: &Keys, run: RunId) -> Option<Vec<Payload>> {
-    let given = to_list(input.get(MESSAGES)?);
-    given.iter().enumerate().map(|(nth, item)| read(item, || id_of(run, nth))).collect()
+pub(crate) fn asked(key: &str, given: &Payload, run: RunId) -> Option<Vec<Payload>> {
+    let given = to_list(given);
+    given.iter().enumerate().map(|(nth, item)| read(item, || id_of(run, key, nth))).collect()
 }
 
-/// As [`asked`], unless the graph says itself how the key is taken.
-pub(crate) fn asked_of(reducers: &Reducers, input: &Keys, run: RunId) -> Option<Vec<Payload>> {
-    if is_of_graph(reducers) { None } else { asked(input, run) }
+/// Lists the keys under which a graph has messages: those that it declares, and [`MESSAGES`] unless
+/// it says that something else stands there.
+pub(crate) fn keys_of_messages(reducers: &Reducers) -> impl Iterator<Item = &str> {
+    let declared = reducers.keys().filter(|(_, reducer)| *reducer == Reducer::Messages);
+    let is_declared = reducers.keys().any(|(key, _)| key == MESSAGES);
+    declared.map(|(key, _)| key).chain((!is_declared).then_some(MESSAGES))
 }
 
-/// Tells whether a graph appends to the key, so that anything may stand there.
+/// Tells whether a graph says itself how the key [`MESSAGES`] is taken, so that anything may stand
+/// there.
 pub(crate) fn is_of_graph(reducers: &Reducers) -> bool {
-    reducers.of(MESSAGES) == Reducer::Append
+    keys_of_messages(reducers).all(|key| key != MESSAGES)
 }
 
 /// Reads the messages that a body returned or said: each object gets a type and an id as one of a
@@ -72,27 +76,33 @@ fn begin_of(keys: &Keys) -> String {
 const BEGIN: usize = 16;
 
 /// Refuses an input with a message that is none: the graph would be asked about something else, and
-/// what the thread has would be gone. A graph that appends to the key takes anything.
+/// what the thread has would be gone.
 pub(crate) fn check_messages(
     graph: &Component,
-    (key, input): (&str, &Payload),
+    (within, input): (&str, &Payload),
 ) -> Result<(), Refusal> {
-    if is_of_graph(graph.reducers()) || !may_have_messages(input) {
+    if !may_have_messages(graph.reducers(), input) {
         return Ok(());
     }
-    let given = input.parse::<Keys>().ok().and_then(|mut keys| keys.remove(MESSAGES));
-    let given = given.as_ref().map(to_list).unwrap_or_default();
-    let Some(nth) = given.iter().position(|item| !is_message(item)) else { return Ok(()) };
-    Err(Refusal::invalid(format!(
-        "{key}.messages.{nth}: must be text, a pair of a role and what it says, or an object with \
-         `content` and the `type` or `role` {}",
-        ROLES.map(|(role, _)| role).join(", ")
-    )))
+    let given = input.parse::<Keys>().unwrap_or_default();
+    for key in keys_of_messages(graph.reducers()) {
+        let given = given.get(key).map(to_list).unwrap_or_default();
+        if let Some(nth) = given.iter().position(|item| !is_message(item)) {
+            return Err(Refusal::invalid(format!(
+                "{within}.{key}.{nth}: must be text, a pair of a role and what it says, or an \
+                 object with `content` and the `type` or `role` {}",
+                ROLES.map(|(role, _)| role).join(", ")
+            )));
+        }
+    }
+    Ok(())
 }
 
-/// Tells whether keys may have messages: few are taken apart for nothing. The key may be escaped.
-pub(crate) fn may_have_messages(keys: &Payload) -> bool {
-    [MESSAGES, r"\u"].iter().any(|text| keys.as_json().contains(text))
+/// Tells whether keys may have messages: few are taken apart for nothing. A key may be escaped.
+pub(crate) fn may_have_messages(reducers: &Reducers, keys: &Payload) -> bool {
+    let mut all = keys_of_messages(reducers).peekable();
+    let has = |key: &str| keys.as_json().contains(key);
+    all.peek().is_some() && (has(r"\u") || all.any(has))
 }
 
 fn is_message(item: &Payload) -> bool {
@@ -182,11 +192,12 @@ const CLASSES: [(&str, &str); 7] = [
 pub(crate) fn spoken(input: &Payload, run: RunId) -> Option<Payload> {
     let keyed = || input.parse::<Keys>().ok()?.remove("message")?.as_text().map(String::from);
     let text = input.as_text().map(String::from).or_else(keyed)?;
-    Some(human(&text, &id_of(run, 0)))
+    Some(human(&text, &id_of(run, MESSAGES, 0)))
 }
 
-fn id_of(run: RunId, nth: usize) -> String {
-    Uuid::new_v5(&run.as_uuid(), format!("message {nth}").as_bytes()).to_string()
+fn id_of(run: RunId, key: &str, nth: usize) -> String {
+    let whose = if key == MESSAGES { "" } else { key };
+    Uuid::new_v5(&run.as_uuid(), format!("message {nth}{whose}").as_bytes()).to_string()
 }
 
 #[cfg(test)]
@@ -217,7 +228,7 @@ mod tests {
         let (graph, appends) = (graph(), graph().reducer(MESSAGES, Reducer::Append));
         let input = Payload::from(json!({ "messages": all }));
         assert!(check_messages(&graph, ("input", &input)).is_ok());
-        let read = asked(&input.parse().unwrap(), run).unwrap();
+        let read = asked(MESSAGES, &all.into(), run).unwrap();
         let read: Vec<Value> = read.iter().map(|it| it.parse().unwrap()).collect();
         let told = |it: &Value| (it["type"].clone(), it["content"].clone());
         let expected = json!([

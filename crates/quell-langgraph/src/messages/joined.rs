@@ -106,9 +106,8 @@ mod tests {
             assert_eq!(joined(Some(&before), more.clone()), left, "{more:?}");
         }
         // Clients leave out what is empty.
-        let bare =
-            Keys::from([(MESSAGES.to_owned(), json!([{ "type": "remove", "id": "a" }]).into())]);
-        let read = asked(&bare, RunId::from_text("r")).unwrap();
+        let bare = json!([{ "type": "remove", "id": "a" }]).into();
+        let read = asked(MESSAGES, &bare, RunId::from_text("r")).unwrap();
         assert_eq!(joined(Some(&before), read), list(&["b", "c"]));
     }
 }

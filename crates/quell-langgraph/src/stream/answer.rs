@@ -136,7 +136,7 @@ fn message_in(
     let is_of_model = |message: &Payload| {
         text_in(message, "type").as_deref() == Some("ai") && text_in(message, "id").is_some()
     };
-    let all = if is_as_said { to_list(said) } else { asked(answer, run)? };
+    let all = if is_as_said { to_list(said) } else { asked(MESSAGES, said, run)? };
     all.into_iter().rfind(is_of_model)
 }
 

@@ -12,13 +12,13 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use quell::{EventKind, Payload, RunEvent, RunId, RunStatus};
-use quell_flow::Emit;
+use quell_flow::{Emit, Reducer};
 use quell_http::{LogPosition, RunView, Unread};
 
 use super::overlay::{given, keyed, messages_of, overlay};
 use super::steps::{Keep, Step};
 use crate::messages::{
-    MESSAGES, Messages, is_of_graph, joined, may_have_messages, returned, spoken,
+    MESSAGES, Messages, joined, keys_of_messages, may_have_messages, returned, spoken, to_list,
 };
 use crate::wire::exact::{Keys, finite, written};
 use crate::wire::rows::About;
@@ -36,6 +36,9 @@ pub(crate) struct Fold {
     pub(super) current: Option<Arc<Values>>,
     /// What the body returned, if it said nothing of a state or of nodes before.
     pub(super) answer: Option<Arc<Values>>,
+    /// What the values of the body are laid over, if it is not what the thread had: its input added
+    /// messages to that, under keys that the graph declares so.
+    pub(super) ground: Option<Arc<Values>>,
     /// The messages on which it started, if its input had some.
     pub(super) asked: Option<Payload>,
     /// The messages with which it answered; empty until it has ended.
@@ -151,19 +154,30 @@ impl Fold {
         self.has_started = true;
         self.base = base;
         let own = given(&about.input);
+        let base = self.base.as_deref();
+        let mut messages = messages_of(&about.reducers, base, &own, run);
         if own.contains_key(MESSAGES) {
-            let base = self.base.as_deref();
-            self.asked = messages_of(&about.reducers, base, &own, run)
-                .or_else(|| overlay(&about.reducers, base, &own).remove(MESSAGES));
+            let joined = messages.get(MESSAGES).cloned();
+            let else_taken = || overlay(&about.reducers, base, &own).remove(MESSAGES);
+            self.asked = joined.or_else(else_taken);
+        }
+        messages.retain(|key, _| about.reducers.of(key) == Reducer::Messages);
+        if !messages.is_empty() {
+            let mut ground = base.cloned().unwrap_or_default();
+            ground.extend(messages);
+            self.ground = Some(Arc::new(ground));
         }
         self.fill(about);
+    }
+
+    fn ground(&self) -> Option<&Values> {
+        self.ground.as_deref().or(self.base.as_deref())
     }
 
     /// Makes the values on which it started, if it has and they were let go.
     pub(crate) fn fill(&mut self, about: &About) {
         if self.has_started && self.current.is_none() && !self.is_empty(about) {
-            let own = given(&about.input);
-            let mut values = overlay(&about.reducers, self.base.as_deref(), &own);
+            let mut values = overlay(&about.reducers, self.ground(), &given_besides(about));
             values.extend(self.asked.clone().map(|asked| (MESSAGES.to_owned(), asked)));
             self.current = Some(Arc::new(values));
         }
@@ -234,7 +248,7 @@ impl Fold {
 
     fn lay(&mut self, about: &About, over: &Values) {
         self.has_messages = over.contains_key(MESSAGES);
-        let mut values = overlay(&about.reducers, self.base.as_deref(), over);
+        let mut values = overlay(&about.reducers, self.ground(), over);
         let asked = self.asked.clone().filter(|_| !self.has_messages);
         values.extend(asked.map(|asked| (MESSAGES.to_owned(), asked)));
         self.current = Some(Arc::new(values));
@@ -281,7 +295,7 @@ impl Fold {
         self.has_messages |= output.contains_key(MESSAGES);
         if self.has_gap {
             // Its last state may be among the dropped events. Then its output is that state.
-            let mut state = given(&about.input);
+            let mut state = given_besides(about);
             state.extend(output.clone());
             self.lay(about, &state);
         } else {
@@ -296,21 +310,34 @@ impl Fold {
     }
 }
 
+/// Yields what the input puts into the values, but for the messages that are added to others.
+fn given_besides(about: &About) -> Values {
+    let mut own = given(&about.input);
+    own.retain(|key, _| about.reducers.of(key) != Reducer::Messages);
+    own
+}
+
 /// Yields a change that a body said of a run, with its messages as the values have them.
 pub(crate) fn change_said(about: &About, run: RunId, change: Payload) -> Payload {
-    if may_have_messages(&change) && change.as_json().trim_start().starts_with('{') {
+    let is_object = change.as_json().trim_start().starts_with('{');
+    if is_object && may_have_messages(&about.reducers, &change) {
         return written(&said(about, run, &change));
     }
     change
 }
 
-/// Yields what a body said of a run: its messages as they stand in the values, unless the graph
-/// says itself how they are taken.
+/// Yields what a body said of a run: its messages as they stand in the values. One alone stands for
+/// a list where messages are added to others.
 fn said(about: &About, run: RunId, values: &Payload) -> Values {
     let mut said = keyed(values);
-    let messages = said.get(MESSAGES).filter(|_| !is_of_graph(&about.reducers));
-    if let Some(messages) = messages.and_then(|messages| returned(messages, run)) {
-        said.insert(MESSAGES.to_owned(), messages);
+    for key in keys_of_messages(&about.reducers) {
+        let Some(messages) = said.get_mut(key) else { continue };
+        if about.reducers.of(key) == Reducer::Messages {
+            *messages = written(&to_list(messages));
+        }
+        if let Some(read) = returned(messages, run) {
+            *messages = read;
+        }
     }
     said
 }

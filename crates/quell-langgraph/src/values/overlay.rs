@@ -4,7 +4,7 @@ use quell::{Payload, RunId};
 use quell_flow::{Reducer, Reducers};
 
 use super::fold::Values;
-use crate::messages::{MESSAGES, asked_of, joined, to_list};
+use crate::messages::{asked, joined, keys_of_messages, to_list};
 use crate::wire::exact::{finite, written};
 
 /// The key of an output, or of a state, that is not an object.
@@ -23,13 +23,19 @@ pub(crate) fn keyed(said: &Payload) -> Values {
 pub(crate) fn overlay(reducers: &Reducers, base: Option<&Values>, over: &Values) -> Values {
     let mut values = base.cloned().unwrap_or_default();
     for (key, value) in over {
-        if reducers.of(key) != Reducer::Append {
+        if reducers.of(key) == Reducer::Overwrite {
             values.insert(key.clone(), value.clone());
         }
     }
-    for key in appended(reducers) {
-        let before = values.get(key).into_iter();
-        let items: Vec<_> = before.chain(over.get(key)).flat_map(to_list).collect();
+    for (key, reducer) in reducers.keys() {
+        let more = over.get(key).map(to_list).unwrap_or_default();
+        let items = match reducer {
+            Reducer::Append => {
+                values.get(key).map(to_list).into_iter().flatten().chain(more).collect()
+            }
+            Reducer::Messages => joined(values.get(key), more),
+            _ => continue,
+        };
         values.insert(key.to_owned(), written(&items));
     }
     values
@@ -51,8 +57,8 @@ pub(crate) fn merged_input(
     merged.retain(|key, _| reducers.of(key) != Reducer::Append);
     let messages = messages_of(reducers, base, &own, run);
     merged.extend(own);
-    merged.extend(messages.map(|messages| (MESSAGES.to_owned(), messages)));
-    for key in appended(reducers) {
+    merged.extend(messages);
+    for (key, _) in reducers.keys().filter(|(_, reducer)| *reducer == Reducer::Append) {
         if let Some(value) = merged.get_mut(key) {
             *value = written(&to_list(value));
         }
@@ -60,20 +66,19 @@ pub(crate) fn merged_input(
     written(&merged)
 }
 
-/// Yields the messages of a thread with those of an input, if it has some and the graph does not
-/// say itself how they are taken.
+/// Yields the messages of a thread with those of an input, under each key of messages for which it
+/// has some.
 pub(super) fn messages_of(
     reducers: &Reducers,
     base: Option<&Values>,
     own: &Values,
     run: RunId,
-) -> Option<Payload> {
-    let asked = asked_of(reducers, own, run)?;
-    Some(written(&joined(base.and_then(|base| base.get(MESSAGES)), asked)))
-}
-
-fn appended(reducers: &Reducers) -> impl Iterator<Item = &str> {
-    reducers.keys().filter(|(_, reducer)| *reducer == Reducer::Append).map(|(key, _)| key)
+) -> Values {
+    let with = |key: &str| {
+        let asked = asked(key, own.get(key)?, run)?;
+        Some((key.to_owned(), written(&joined(base.and_then(|base| base.get(key)), asked))))
+    };
+    keys_of_messages(reducers).filter_map(with).collect()
 }
 
 /// Yields what values take as text, about: characters of keys are rarely escaped.
@@ -129,6 +134,41 @@ mod tests {
         for (base, over, expected) in table {
             assert_eq!(laid(&with_log(), base.as_ref(), &over), expected, "{over}");
         }
+    }
+
+    #[test]
+    fn messages_that_are_declared_are_added_by_their_ids_whatever_is_said_of_them() {
+        let graph = Component::workflow("g", async |_ctx, input: Payload| Ok(input));
+        let reducers = graph.reducer("talk", Reducer::Messages).reducers().clone();
+        let message = |id: &str, text: &str| json!({ "id": id, "type": "ai", "content": text });
+        let remove = |id: &str| json!({ "id": id, "type": "remove" });
+        let (one, two) = (message("1", "one"), message("2", "two"));
+        let base = values(&json!({ "talk": [one] }));
+        let table = [
+            (json!({}), json!([one])),
+            (json!({ "talk": null }), json!([one])),
+            (json!({ "talk": two }), json!([one, two])),
+            (json!({ "talk": [one, two] }), json!([one, two])),
+            (json!({ "talk": [two, message("1", "new")] }), json!([message("1", "new"), two])),
+            (json!({ "talk": [two, remove("1")] }), json!([two])),
+            (json!({ "talk": [remove("__remove_all__")] }), json!([])),
+        ];
+        for (over, expected) in table {
+            assert_eq!(
+                laid(&reducers, base.as_ref(), &over),
+                json!({ "talk": expected }),
+                "{over}"
+            );
+        }
+        assert_eq!(laid(&reducers, None, &json!({})), json!({ "talk": [] }));
+        // The body gets them all, with those of the input.
+        let input = merged(&reducers, base.as_ref(), &json!({ "talk": "hi" }));
+        assert_eq!(input["talk"][0], one);
+        assert_eq!(
+            (&input["talk"][1]["type"], &input["talk"][1]["content"]),
+            (&json!("human"), &json!("hi"))
+        );
+        assert_eq!(merged(&reducers, base.as_ref(), &json!({ "a": 1 }))["talk"], json!([one]));
     }
 
     #[test]

@@ -83,9 +83,9 @@ impl Drawing {
     }
 }
 
-/// Writes what is known of the types of a graph: the lists that are appended to.
+/// Writes what is known of the types of a graph: the lists that are added to.
 pub(crate) fn schemas(component: &Component) -> Value {
-    let lists = component.reducers().keys().filter(|(_, reducer)| *reducer == Reducer::Append);
+    let lists = component.reducers().keys().filter(|(_, reducer)| *reducer != Reducer::Overwrite);
     let lists: Map<_, _> =
         lists.map(|(key, _)| (key.to_owned(), json!({ "type": "array" }))).collect();
     let title = format!("{}_state", component.id());

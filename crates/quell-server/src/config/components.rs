@@ -103,6 +103,7 @@ pub(crate) struct ComponentEntry {
 enum ReducerName {
     Overwrite,
     Append,
+    Messages,
 }
 
 impl From<ReducerName> for Reducer {
@@ -110,6 +111,7 @@ impl From<ReducerName> for Reducer {
         match name {
             ReducerName::Overwrite => Self::Overwrite,
             ReducerName::Append => Self::Append,
+            ReducerName::Messages => Self::Messages,
         }
     }
 }

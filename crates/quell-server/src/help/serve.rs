@@ -117,7 +117,8 @@ The file:
   plan = \"publish.toml\"            # as for quell run; one that waits is answered by a contract
   on_worker_lost = \"continue\"      # with a store: runs of a server that was killed go on in the
                                     # next one, behind the steps that had ended; without: fail
-  reducers = { log = \"append\" }    # lists that runs add to in LangGraph; run, url also:
+  reducers = { log = \"append\" }    # lists that runs add to in LangGraph, or \"messages\", by
+                                    # their ids; run, url also:
                                     # nodes = [\"a\"]; see `quell help process`
 
   [teams.desk]

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use quell_flow::{PlanError, path_text};
 use tokio::runtime::{Builder, Runtime};
@@ -84,7 +85,8 @@ fn try_serve(args: &ServeArgs, log: &Log) -> Result<Served, Refusal> {
     let bodies = runtime("quell-body", None)?;
     let done = http.block_on(site.serve(bodies.handle().clone(), log));
     bodies.shutdown_background();
-    http.shutdown_background();
+    // What is under way says what is lost with it; nothing of it blocks for long.
+    http.shutdown_timeout(LAST_WORDS);
     Ok(done?)
 }
 
@@ -99,3 +101,6 @@ fn runtime(name: &str, threads: Option<usize>) -> Result<Runtime, String> {
 
 /// Worker threads of HTTP: they parse and render, and never run a body.
 const HTTP_THREADS: usize = 2;
+
+/// How long what is under way may take to say that it is lost.
+const LAST_WORDS: Duration = Duration::from_secs(1);

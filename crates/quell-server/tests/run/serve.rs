@@ -185,6 +185,34 @@ fn i38_a_second_signal_aborts_what_takes_its_time() {
     );
 }
 
+#[test]
+fn webhooks_that_are_lost_with_a_server_without_a_store_are_named() {
+    // Nobody listens there.
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let to = closed.local_addr().expect("it listens").to_string();
+    drop(closed);
+    let site = Site::demo(&["--set", &format!("langgraph.webhook_hosts=[\"{to}\"]")]);
+    let create = |input: Value| {
+        let webhook = format!("http://{to}/told");
+        let body = json!({ "assistant_id": "slow", "input": input, "webhook": webhook });
+        let (status, run) = site.post("/runs", &body);
+        assert_eq!(status, 200, "{run}");
+        run["run_id"].as_str().expect("an id").to_owned()
+    };
+    let ended = create(json!({ "chunks": 1, "chunk_ms": 1, "tag": "ended" }));
+    wait_until("it is gone", || site.get(&format!("/v1/runs/{ended}")).0 == 404);
+    let live = create(json!({ "tag": "live" }));
+    site.wait_for("live", 1);
+    site.signal("TERM");
+    let (end, _) = site.ended();
+    end.assert_code(0);
+    for run in [ended, live] {
+        let mut lines = end.stderr.lines().filter(|line| line.contains(&run));
+        let is_lost = |line: &str| line.contains("a webhook is lost: there is no store");
+        assert!(lines.any(is_lost), "{run}: {end:?}");
+    }
+}
+
 const PROGRAM: &str = "echo $$ > pid; read input; echo \"got $input\"; \
                        while :; do sleep 0.05; done";
 
