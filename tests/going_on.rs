@@ -7,10 +7,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use quell::store::{Accepted, Epoch, ImpliedEvents, MemoryStore, Record, RunRecord, Store};
 use quell::{
-    CancelRequest, Engine, EventKind, Failure, IdempotencyKey, Payload, Recovered, Recovery,
-    RunContext, RunEvent, RunId, RunKind, RunLimits, RunRef, RunSpec, RunStatus, Scope,
+    CancelRequest, Engine, EventKind, Failure, IdempotencyKey, OnBusy, Payload, Recovered,
+    Recovery, RunContext, RunEvent, RunId, RunKind, RunLimits, RunRef, RunSpec, RunStatus, Scope,
     SubmitError, limits,
 };
+
+use tokio::sync::mpsc::unbounded_channel;
 
 use crate::foreign::subscriber::{heed, told_of};
 use crate::support::{Valve, clerk, durable, paused, soon, within};
@@ -107,6 +109,37 @@ async fn a_run_that_was_due_later_starts_when_it_is_due_in_a_later_process_too()
             tokio::time::sleep(HOUR / 10).await;
         }
         assert_eq!((run.id(), run.status()), (id, RunStatus::Queued), "in process {boot}");
+        killed(after);
+    }
+}
+
+#[tokio::test]
+async fn of_runs_that_wait_in_a_later_process_the_one_of_the_highest_priority_starts_first_still() {
+    let store = Arc::new(MemoryStore::new());
+    let before = engine(&store, 1);
+    let mut queued = Vec::new();
+    let spec = || RunSpec::agent("r").lane("l", OnBusy::Enqueue);
+    for priority in [0, 0, -3, 7] {
+        let run = before.submit_durably(spec().priority(priority), lasts).await;
+        queued.push(run.unwrap().into_ref().id());
+    }
+    killed(before);
+    for boot in 2..4 {
+        let after = engine(&store, boot);
+        let (told, mut order) = unbounded_channel();
+        let recovered = after.recover(|left| {
+            let (told, id) = (told.clone(), left.run());
+            Recovery::resume(RunSpec::agent("r"), async move |_| {
+                let _ = told.send(id);
+                if boot == 2 { pending().await } else { Ok(()) }
+            })
+        });
+        assert_eq!(recovered.await.unwrap().resumed.len(), 4);
+        if boot == 3 {
+            for nth in [0, 3, 1, 2] {
+                assert_eq!(within("it starts", order.recv()).await, Some(queued[nth]), "{nth}");
+            }
+        }
         killed(after);
     }
 }

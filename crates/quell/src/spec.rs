@@ -354,8 +354,8 @@ impl RunSpec {
     }
 
     /// Sets the priority among the roots that wait for the same lane or limit: the highest starts
-    /// first, of equals the one that came first, and a run comes when it is due. A run that has
-    /// started is never stopped for another. Defaults to 0. Of a child it changes nothing.
+    /// first, of equals the one that came first, and a run comes when it is due. None that has
+    /// started is stopped for another. Defaults to 0; of a child it changes nothing. It is stored.
     pub fn priority(mut self, priority: i8) -> Self {
         self.gate().priority = priority;
         self

@@ -41,11 +41,22 @@ pub(crate) fn is_of_graph(reducers: &Reducers) -> bool {
 /// if they have both, or are something else than a list of objects that are messages.
 pub(crate) fn returned(said: &Payload, run: RunId) -> Option<Payload> {
     let given: Vec<Payload> = said.parse().ok()?;
-    let keys: Vec<Keys> = given.iter().map(keys_of_object).collect::<Option<_>>()?;
+    let all: Vec<Keys> = given.iter().map(keys_of_object).collect::<Option<_>>()?;
     let is_whole = |keys: &Keys| ["type", "id"].iter().all(|key| text_of(keys, key).is_some());
-    if keys.iter().all(is_whole) {
-        return None;
-    }
+    (!all.iter().all(is_whole)).then(|| whole(all, run))
+}
+
+/// As [`returned`], where they are added to others: one or a list, in the forms that callers have
+/// as well. What is none is left out: without an id it would be added again each time it is said.
+pub(crate) fn returned_more(said: &Payload, run: RunId) -> Payload {
+    let keys = |item: &Payload| match item.as_text() {
+        Some(_) => Some(Keys::from([("content".into(), item.clone())])),
+        None => keys_of(item),
+    };
+    whole(to_list(said).iter().filter_map(keys).collect(), run)
+}
+
+fn whole(all: Vec<Keys>, run: RunId) -> Payload {
     let mut seen = HashMap::new();
     let mut id = |keys: &Keys| {
         let whose = text_of(keys, "type").or_else(|| text_of(keys, "role")).unwrap_or_default();
@@ -53,8 +64,8 @@ pub(crate) fn returned(said: &Payload, run: RunId) -> Option<Payload> {
         let nth = *seen.entry(said.clone()).and_modify(|nth| *nth += 1).or_insert(0);
         Uuid::new_v5(&run.as_uuid(), format!("returned {nth} {said}").as_bytes()).to_string()
     };
-    let read = given.iter().zip(&keys).map(|(item, keys)| read(item, || id(keys)));
-    read.collect::<Option<Vec<_>>>().map(|all| written(&all))
+    let all: Vec<_> = all.into_iter().map(|keys| complete(keys, &mut id)).collect();
+    written(&all)
 }
 
 /// Yields how a message begins: its text, or that of the first of its parts that has any; or else
@@ -98,11 +109,13 @@ pub(crate) fn check_messages(
     Ok(())
 }
 
-/// Tells whether keys may have messages: few are taken apart for nothing. A key may be escaped.
+/// Tells whether keys may have messages: few are taken apart for nothing. A key may be escaped, in
+/// some way of those that JSON has for its characters.
 pub(crate) fn may_have_messages(reducers: &Reducers, keys: &Payload) -> bool {
-    let mut all = keys_of_messages(reducers).peekable();
     let has = |key: &str| keys.as_json().contains(key);
-    all.peek().is_some() && (has(r"\u") || all.any(has))
+    let is_plain = |key: &str| !key.contains(|it: char| it.is_control() || "\"\\/".contains(it));
+    let may_be_there = |key| has(key) || has(if is_plain(key) { r"\u" } else { r"\" });
+    keys_of_messages(reducers).any(may_be_there)
 }
 
 fn is_message(item: &Payload) -> bool {
@@ -118,17 +131,20 @@ fn read(item: &Payload, id: impl FnOnce() -> String) -> Option<Payload> {
     if let Some(text) = item.as_text() {
         return Some(human(&text, &id()));
     }
-    let mut keys = keys_of(item)?;
+    Some(complete(keys_of(item)?, |_| id()))
+}
+
+/// Gives a message the type that its role means, and this id, if it has none.
+fn complete(mut keys: Keys, id: impl FnOnce(&Keys) -> String) -> Payload {
+    let id = text_of(&keys, "id").is_none().then(|| id(&keys));
     if text_of(&keys, "type").is_none() {
         let role = text_of(&keys, "role").unwrap_or_default();
         let known = ROLES.iter().find(|(known, _)| *known == role);
         let kind = known.map_or(if role.is_empty() { "human" } else { &role }, |(_, kind)| kind);
         keys.insert("type".into(), kind.into());
     }
-    if text_of(&keys, "id").is_none() {
-        keys.insert("id".into(), id().into());
-    }
-    Some(written(&keys))
+    keys.extend(id.map(|id| ("id".into(), id.into())));
+    written(&keys)
 }
 
 /// Yields the keys of a message: of an object with `content`, which may be null, as of one with
@@ -205,6 +221,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::messages::joined;
 
     #[test]
     fn messages_come_in_every_form_that_clients_write() {
@@ -263,6 +280,33 @@ mod tests {
         }
         let escaped = Payload::from_json_text(r#"{"m\u0065ssages":[5]}"#).unwrap();
         assert!(check_messages(&graph, ("values", &escaped)).is_err());
+    }
+
+    #[test]
+    fn what_is_said_again_under_a_declared_key_is_the_same_in_whatever_form_it_was() {
+        let (run, later) = (RunId::from_text("r"), RunId::from_text("later"));
+        let said = json!(["text", ["assistant", "pair"], { "content": "bare" }, 5, { "a": 1 }]);
+        let all = returned_more(&said.into(), run);
+        let told = |it: &Keys| ["type", "content", "id"].map(|key| text_of(it, key).unwrap());
+        let read: Vec<Keys> = all.parse().unwrap();
+        let kinds = read.iter().map(told).map(|[kind, content, _]| [kind, content]);
+        let expected = [["human", "text"], ["ai", "pair"], ["human", "bare"]];
+        assert_eq!(kinds.collect::<Vec<_>>(), expected);
+        let again = returned_more(&all, later);
+        assert_eq!(joined(Some(&all), to_list(&again)), to_list(&all));
+        let one = to_list(&returned_more(&"text".into(), run));
+        assert_eq!(joined(Some(&all), one), to_list(&all), "alone it has the same id");
+        assert_eq!(to_list(&returned_more(&Payload::from(Value::Null), run)), []);
+    }
+
+    #[test]
+    fn keys_with_messages_are_found_however_they_are_escaped() {
+        let graph = Component::workflow("g", async |_ctx, input: Payload| Ok(input));
+        let graph = graph.reducer("a/b", Reducer::Messages).reducer("\"", Reducer::Messages);
+        for text in [r#"{"a/b":[5]}"#, r#"{"a\/b":[5]}"#, r#"{"\"":5}"#, r#"{"a\u002fb":5}"#] {
+            let input = Payload::from_json_text(text).unwrap();
+            assert!(check_messages(&graph, ("input", &input)).is_err(), "{text}");
+        }
     }
 
     #[test]

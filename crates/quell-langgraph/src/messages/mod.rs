@@ -6,8 +6,8 @@ mod joined;
 mod said;
 
 pub(crate) use given::{
-    asked, check_messages, is_of_graph, keys_of_messages, may_have_messages, returned, spoken,
-    text_of,
+    asked, check_messages, is_of_graph, keys_of_messages, may_have_messages, returned,
+    returned_more, spoken, text_of,
 };
 pub(crate) use joined::{joined, to_list};
 pub(crate) use said::Messages;

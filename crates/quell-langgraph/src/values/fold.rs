@@ -18,7 +18,8 @@ use quell_http::{LogPosition, RunView, Unread};
 use super::overlay::{given, keyed, messages_of, overlay};
 use super::steps::{Keep, Step};
 use crate::messages::{
-    MESSAGES, Messages, joined, keys_of_messages, may_have_messages, returned, spoken, to_list,
+    MESSAGES, Messages, joined, keys_of_messages, may_have_messages, returned, returned_more,
+    spoken,
 };
 use crate::wire::exact::{Keys, finite, written};
 use crate::wire::rows::About;
@@ -326,16 +327,14 @@ pub(crate) fn change_said(about: &About, run: RunId, change: Payload) -> Payload
     change
 }
 
-/// Yields what a body said of a run: its messages as they stand in the values. One alone stands for
-/// a list where messages are added to others.
+/// Yields what a body said of a run: its messages as they stand in the values.
 fn said(about: &About, run: RunId, values: &Payload) -> Values {
     let mut said = keyed(values);
     for key in keys_of_messages(&about.reducers) {
         let Some(messages) = said.get_mut(key) else { continue };
         if about.reducers.of(key) == Reducer::Messages {
-            *messages = written(&to_list(messages));
-        }
-        if let Some(read) = returned(messages, run) {
+            *messages = returned_more(messages, run);
+        } else if let Some(read) = returned(messages, run) {
             *messages = read;
         }
     }

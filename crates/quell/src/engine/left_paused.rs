@@ -8,7 +8,7 @@ use quell_core::lifecycle::later;
 use quell_core::store::{Record, RunRecord};
 
 use crate::engine::left_rows::Left;
-use crate::gate::{Lane, OnBusy};
+use crate::gate::{Gate, Lane, OnBusy};
 use crate::handle::RunHandle;
 use crate::idempotency::IdempotencyKey;
 use crate::node::Node;
@@ -36,7 +36,7 @@ pub(super) fn spec(record: &RunRecord) -> RunSpec {
 }
 
 /// Adds to a spec what is stored of its run: its id, key, input, owner, labels and annotations, and
-/// its lane unless the spec names one.
+/// its lane and its priority unless the spec names one.
 pub(super) fn add_stored(spec: &mut RunSpec, record: &RunRecord) {
     let accepted = &record.accepted;
     spec.id = Some(accepted.run);
@@ -49,6 +49,11 @@ pub(super) fn add_stored(spec: &mut RunSpec, record: &RunRecord) {
     if let Some(key) = &accepted.lane {
         let gate = spec.gate.get_or_insert_default();
         gate.lane.get_or_insert_with(|| enqueued(key));
+    }
+    let priority = Gate::stored_priority(accepted.spec.as_ref());
+    if priority != 0 {
+        let gate = spec.gate.get_or_insert_default();
+        gate.priority = if gate.priority == 0 { priority } else { gate.priority };
     }
 }
 

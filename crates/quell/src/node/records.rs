@@ -139,6 +139,7 @@ fn accepted(
             rule => rule,
         };
         accepted.lane_rule = gate.lane.as_ref().filter(|_| is_shared).map(rule);
+        accepted.spec = gate.stored();
         accepted.due = gate.not_before.map(|due| node.shared.clock.due(due));
     }
     if let Some(about) = node.about() {
