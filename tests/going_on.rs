@@ -157,6 +157,29 @@ async fn a_run_that_became_due_while_nothing_ran_it_starts_at_once() {
     assert_eq!(report.status, RunStatus::Completed);
 }
 
+#[tokio::test]
+async fn the_timeout_of_a_run_whose_times_are_ahead_of_the_clock_goes_on_in_a_later_process() {
+    const HOUR: Duration = Duration::from_hours(1);
+    let store = Arc::new(MemoryStore::new());
+    let before = engine(&store, 1);
+    assert!(before.not_before(SystemTime::now() + 5 * HOUR));
+    let spec = || RunSpec::agent("r").timeout(HOUR);
+    let run = before.submit_durably(spec(), lasts).await.unwrap().into_ref();
+    killed(before);
+    let mut record = store.get(run.id()).await.unwrap().unwrap();
+    // As if all of it had been two hours earlier.
+    record.accepted.run = RunId::from_text("earlier");
+    record.accepted.root = record.accepted.run;
+    record.accepted.at -= 2 * HOUR;
+    let (run, epoch, at) = (record.run(), record.epoch, record.accepted.at);
+    let accepted = Record::Accepted(record.accepted.into());
+    store.append(vec![accepted, Record::Started { run, epoch, at }]).await.unwrap();
+    let after = engine(&store, 2);
+    let recovered = after.recover(|_| Recovery::resume(spec(), lasts)).await.unwrap();
+    let late = recovered.resumed.into_iter().find(|it| it.id() == run).unwrap();
+    assert_eq!(within("it ends", late.ended()).await.status, RunStatus::TimedOut);
+}
+
 /// Is lost in each attempt but one, in which it asks.
 async fn asks_in_its_third(ctx: RunContext) -> Result<(), Failure> {
     let _ = ctx.emit("begun");

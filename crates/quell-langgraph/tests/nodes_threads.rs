@@ -186,6 +186,38 @@ async fn the_stream_of_a_run_of_another_node_is_cut_when_its_own_shuts_down() {
 }
 
 #[tokio::test]
+async fn who_waits_for_a_run_of_another_node_is_told_no_end_when_its_own_shuts_down() {
+    let (a, b) = two();
+    let thread = made(&a, json!({})).await;
+    let run = a.start(&thread, "slow", json!({ "ms": 60_000, "chunk_ms": 5, "tag": "on" })).await;
+    let other = made(&a, json!({})).await;
+    let deaf = a.start(&other, "stubborn", json!({ "ms": 60_000, "tag": "d" })).await;
+    for (tag, path) in [("on", &run), ("d", &deaf)] {
+        a.until_ticking(tag).await;
+        stored(&a, path).await;
+    }
+    let asks = |method: Method, path: String| {
+        let b = b.clone();
+        tokio::spawn(async move { b.send(method, &path, "").await })
+    };
+    let join = asks(Method::GET, format!("{run}/join"));
+    let delete = asks(Method::DELETE, deaf.clone());
+    let is_stopping = async || {
+        while a.get(&deaf).await.json()["quell"]["status"] != "stopping" {
+            tokio::time::sleep(ms(10)).await;
+        }
+    };
+    within("it is told to stop", is_stopping()).await;
+    b.service.drain();
+    b.service.engine().shutdown(quell::Shutdown::default()).await;
+    let told = within("it is told", join).await.unwrap();
+    assert!(told.text.contains("503: "), "{}", told.text);
+    let refused = within("it is refused", delete).await.unwrap();
+    assert_eq!(refused.status, 503, "{}", refused.text);
+    assert_eq!(a.status(&run).await, "running");
+}
+
+#[tokio::test]
 async fn a_thread_is_made_although_no_run_may_start_or_wait() {
     let node = quell::testing::cluster::Nodes::new(quell_test_support::secs(30)).join("a");
     let server = crate::nodes::server(&node);

@@ -3,9 +3,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use quell_core::Payload;
-use serde::{Deserialize, Serialize};
-
 use crate::queue::Scope;
 use crate::sync::OnceLock;
 
@@ -115,24 +112,4 @@ pub(crate) struct Gate {
     /// The queue that is full, and how many may wait in it: it may start, and not wait for another
     /// node. Set when admission takes it in.
     pub(crate) full: OnceLock<(Scope, usize)>,
-}
-
-/// What is stored of a gate besides its lane and its due time, to start its run again.
-#[derive(Deserialize, Serialize)]
-struct Stored {
-    priority: i8,
-}
-
-impl Gate {
-    /// Yields what is to be stored besides the lane and the due time; none if that is the default.
-    pub(crate) fn stored(&self) -> Option<Payload> {
-        let Self { priority, .. } = *self;
-        (priority != 0).then(|| Payload::json(&Stored { priority }).ok())?
-    }
-
-    /// Yields the priority of a run as it is stored: 0 unless something says otherwise.
-    pub(crate) fn stored_priority(stored: Option<&Payload>) -> i8 {
-        let stored = stored.and_then(|stored| stored.parse::<Stored>().ok());
-        stored.map_or(0, |stored| stored.priority)
-    }
 }

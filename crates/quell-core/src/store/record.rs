@@ -276,7 +276,7 @@ pub struct Accepted {
     pub annotations: Annotations,
     /// The idempotency key that it claims for its owner, if it does (I37).
     pub key: Option<ClaimedKey>,
-    /// What else is needed to start it again, as the engine writes it: its priority, if it has one.
+    /// What else is needed to start it again, as the engine writes it; nothing of most.
     pub spec: Option<Payload>,
     /// Its input.
     pub input: Option<Payload>,

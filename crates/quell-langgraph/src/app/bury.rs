@@ -15,6 +15,7 @@ use tokio::time::sleep;
 use crate::app::App;
 use crate::app::app::to_the_end;
 use crate::app::crons_known::Of;
+use crate::app::erase::still_stopping;
 use crate::app::record::Recorded;
 use crate::options::CONTRACT;
 use crate::threads::{Card, Thread};
@@ -155,8 +156,7 @@ impl App {
             self.threads().remove(thread);
         }
         self.delete_crons_of(owner, Of::Thread(id)).await;
-        self.clear(view, &buried, hidden).await;
-        Ok(true)
+        if self.clear(view, &buried, hidden).await { Ok(true) } else { Err(still_stopping()) }
     }
 
     /// Stores that a thread is deleted; behind this card alone, or one by which its time is over as

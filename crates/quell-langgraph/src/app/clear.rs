@@ -173,16 +173,23 @@ impl App {
     }
 
     /// Stops the runs of a thread that is deleted, and forgets them, and the thread. These runs are
-    /// hidden already.
-    pub(super) async fn clear(&self, view: &View, buried: &Buried, mut hidden: Vec<RunMeant>) {
-        hidden.extend(self.stop_all(view, buried).await);
+    /// hidden already. Tells whether all have stopped: if this node ends, another one may be to do
+    /// that.
+    pub(super) async fn clear(
+        &self,
+        view: &View,
+        buried: &Buried,
+        mut hidden: Vec<RunMeant>,
+    ) -> bool {
+        let (stopped, have_stopped) = self.stop_all(view, buried).await;
+        hidden.extend(stopped);
         let (buried, hidden) = (Arc::new(buried.clone()), Arc::new(Mutex::new(hidden)));
         self.until_gone(move |app, is_waited| {
             let (buried, hidden) = (Arc::clone(&buried), Arc::clone(&hidden));
             async move {
                 if !is_waited {
                     // What a process has left may have been taken over since.
-                    let stopped = app.stop_all(&app.all(), &buried).await;
+                    let (stopped, _) = app.stop_all(&app.all(), &buried).await;
                     hidden.lock().extend(stopped);
                 }
                 let is_gone = app.forget_all(&buried).await;
@@ -193,25 +200,26 @@ impl App {
             }
         })
         .await;
+        have_stopped
     }
 
-    /// Stops the live runs of a thread, and yields them.
-    async fn stop_all(&self, view: &View, buried: &Buried) -> Vec<RunMeant> {
+    /// Stops the live runs of a thread, and yields them, and whether all have stopped.
+    async fn stop_all(&self, view: &View, buried: &Buried) -> (Vec<RunMeant>, bool) {
         let mut live = self.live_of(&self.all(), buried).await.unwrap_or_default();
         // What an earlier process has left nobody stops before it is taken over.
         live.retain(|run| run.live().is_some() || self.is_node());
         if !matches!(self.is_still(buried).await, Ok(true)) {
-            return Vec::new();
+            return (Vec::new(), true);
         }
         let meant: Vec<_> = live.iter().map(RunView::meant).collect();
         self.hidden().hide(meant.iter().copied());
         let why = format!("deletion requested via DELETE /threads/{}", buried.id);
         let request = CancelRequest::because(why).deletion();
-        view.cancel_all(&live, request, Wait::terminal()).await;
+        let stopped = view.cancel_all(&live, request, Wait::terminal()).await;
         for run in live.iter().filter_map(RunView::live) {
             run.ended().await;
         }
-        meant
+        (meant, stopped.iter().all(|outcome| outcome.is_reached))
     }
 
     /// Forgets the runs of a thread of which nothing executes, and the thread if that are all;

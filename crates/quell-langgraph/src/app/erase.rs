@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use axum::http::StatusCode;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use quell::{CancelRequest, RunId, RunRef};
 use quell_http::{LookupError, RunView, View, Wait};
@@ -75,7 +76,11 @@ impl App {
         } else {
             let why = format!("deletion requested via DELETE /threads/{thread}/runs/{id}");
             let request = CancelRequest::because(why).deletion();
-            view.cancel(run.clone(), request, Wait::terminal()).await.stored?;
+            let outcome = view.cancel(run.clone(), request, Wait::terminal()).await;
+            outcome.stored?;
+            if !outcome.is_reached {
+                return Err(still_stopping());
+            }
         }
         // Of one that is only in the store by now this node may have had the end as well.
         let runs = self.hide(tracked, run.owner(), vec![run.meant()]);
@@ -236,6 +241,13 @@ type Known = Option<Arc<Tracked>>;
 
 /// Runs that are looked up at once in the store.
 const AT_ONCE: usize = 16;
+
+/// Refuses to say that something is gone which another node is still to stop: this one follows it
+/// no longer, since it ends.
+pub(super) fn still_stopping() -> Refusal {
+    let text = "Another node stops it still; it is gone when that is done";
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text)
+}
 
 #[cfg(test)]
 mod tests {

@@ -168,6 +168,10 @@ impl App {
                     None => Ok(not_found_text()),
                 }
             }
+            // This node ends, and follows nothing of others any more.
+            Ok(Some(run)) if !run.status().is_terminal() && run.status() != RunStatus::Paused => {
+                Ok(failure::not_known_text())
+            }
             Ok(Some(run)) => {
                 let found = StoredRun { run, tracked: Arc::clone(&found.tracked) };
                 self.stored_text(view, &found, joins).await
@@ -176,7 +180,6 @@ impl App {
             Err(error) => Err(error),
         };
         let text = text.unwrap_or_else(|error| match error {
-            // Also if this node ends, which follows nothing of others any more.
             LookupError::Unavailable => failure::not_known_text(),
             _ => failure::internal_text(),
         });

@@ -84,7 +84,7 @@ impl App {
         }
         let telling = self.telling(thread, tracked, run);
         let (app, tracked, run) = (self.clone(), Arc::clone(tracked), run.clone());
-        let under_way = self.under_way(run.id());
+        let under_way = self.under_way(run.id(), !run.is_rolled_back());
         drop(tokio::spawn(async move {
             let is_temporary = telling.is_temporary;
             app.settled(&run).await;
@@ -150,7 +150,7 @@ impl App {
         };
         let Some(mut letter) = self.letter(telling).await else { return };
         letter.pause = Some(run.clone());
-        let under_way = self.under_way(id);
+        let under_way = self.under_way(id, true);
         let is_over = self.deliver(&letter, &Fence::default()).await;
         under_way.over();
         if is_over && self.has_records() {

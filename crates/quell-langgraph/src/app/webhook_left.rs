@@ -102,7 +102,7 @@ impl App {
             None => None,
         };
         let app = self.clone();
-        let under_way = self.under_way(id);
+        let under_way = self.under_way(id, true);
         drop(tokio::spawn(async move {
             if let Some(fence) = fence {
                 let is_over = match &letter {

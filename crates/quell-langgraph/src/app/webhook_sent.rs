@@ -64,8 +64,9 @@ impl UnderWay {
 }
 
 impl App {
-    pub(super) fn under_way(&self, run: RunId) -> UnderWay {
-        UnderWay { run, is_stored: self.has_records(), is_over: false }
+    /// `is_kept` tells whether the run is: of what a rollback took no later process knows.
+    pub(super) fn under_way(&self, run: RunId, is_kept: bool) -> UnderWay {
+        UnderWay { run, is_stored: is_kept && self.has_records(), is_over: false }
     }
 
     /// Writes what is told of a run; none if that cannot be written. Without room for all of it the
@@ -176,7 +177,7 @@ impl Drop for UnderWay {
                 tracing::info!(run.uuid = %run, "a webhook is left to the next process");
             }
             (false, false) => {
-                tracing::warn!(run.uuid = %run, "a webhook is lost: there is no store to keep it");
+                tracing::warn!(run.uuid = %run, "a webhook is lost with its server: nothing keeps it");
             }
         }
     }

@@ -208,7 +208,7 @@ fn webhooks_that_are_lost_with_a_server_without_a_store_are_named() {
     end.assert_code(0);
     for run in [ended, live] {
         let mut lines = end.stderr.lines().filter(|line| line.contains(&run));
-        let is_lost = |line: &str| line.contains("a webhook is lost: there is no store");
+        let is_lost = |line: &str| line.contains("a webhook is lost with its server");
         assert!(lines.any(is_lost), "{run}: {end:?}");
     }
 }

@@ -8,10 +8,10 @@ use quell_core::lifecycle::later;
 use quell_core::store::{Record, RunRecord};
 
 use crate::engine::left_rows::Left;
-use crate::gate::{Gate, Lane, OnBusy};
+use crate::gate::{Lane, OnBusy};
 use crate::handle::RunHandle;
 use crate::idempotency::IdempotencyKey;
-use crate::node::Node;
+use crate::node::{Node, StoredSpec};
 use crate::run::RunRef;
 use crate::spec::{Again, PauseEnd, RunSpec};
 use crate::step::restore::Restored;
@@ -50,7 +50,7 @@ pub(super) fn add_stored(spec: &mut RunSpec, record: &RunRecord) {
         let gate = spec.gate.get_or_insert_default();
         gate.lane.get_or_insert_with(|| enqueued(key));
     }
-    let priority = Gate::stored_priority(accepted.spec.as_ref());
+    let StoredSpec { priority, .. } = StoredSpec::of(accepted);
     if priority != 0 {
         let gate = spec.gate.get_or_insert_default();
         gate.priority = if gate.priority == 0 { priority } else { gate.priority };
@@ -118,7 +118,7 @@ pub(super) fn restored(record: &RunRecord, at: SystemTime) -> Restored {
         (restored.asked_by, restored.since) = (pause.asked_by, Some(pause.at));
         restored.expires_in = pause.expires_at.map(|end| since(end, pause.at));
         if pause.timeout_stands {
-            restored.stood += since(at, pause.at);
+            restored.stood += since(at, StoredSpec::of(&record.accepted).unraised(pause.at));
         }
     }
     restored
@@ -137,8 +137,11 @@ pub(super) fn add_left(restored: &mut Restored, record: &RunRecord, left: Left) 
 pub(super) fn used(record: &RunRecord, at: SystemTime) -> Duration {
     let Some(started) = record.started_at else { return Duration::ZERO };
     let standing = record.paused.as_ref().filter(|pause| pause.timeout_stands);
-    let until = standing.map_or(at, |pause| pause.at);
-    since(until, started).saturating_sub(record.stood)
+    let passed = match standing {
+        Some(pause) => since(pause.at, started),
+        None => since(at, StoredSpec::of(&record.accepted).unraised(started)),
+    };
+    passed.saturating_sub(record.stood)
 }
 
 /// Yields the time from one instant to a later one. None has passed if a clock was set back.

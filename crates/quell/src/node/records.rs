@@ -8,7 +8,7 @@ use quell_core::{Annotations, Counts, RunEvent, RunId, RunReport, RunStatus, lim
 
 use crate::gate::{Lane, OnBusy};
 use crate::journal::{self, Entry, Journal};
-use crate::node::{Node, flags, report};
+use crate::node::{Node, StoredSpec, flags, report};
 use crate::time::ticks::Ticks;
 
 /// Makes the record of an entry, and that which is in the same append, if there is one.
@@ -123,10 +123,12 @@ fn accepted(
     epoch: Epoch,
     at: Ticks,
 ) -> Accepted {
-    let (name, at) = (Arc::clone(&node.name), node.shared.clock.wall_at(at));
+    let (name, ticks, at) = (Arc::clone(&node.name), at, node.shared.clock.wall_at(at));
     let mut accepted = Accepted::new(node.id, node.kind, name, epoch, at);
     (accepted.root, accepted.parent) = (root, parent);
     accepted.input = node.input().cloned();
+    let ahead = node.shared.clock.ahead(ticks);
+    accepted.spec = StoredSpec::new(node.gate(), ahead).written();
     if let Some(gate) = node.gate() {
         accepted.lane = gate.lane.as_ref().map(|lane| Arc::clone(&lane.key));
         // Others may have runs of it: the append decides together with them.
@@ -139,7 +141,6 @@ fn accepted(
             rule => rule,
         };
         accepted.lane_rule = gate.lane.as_ref().filter(|_| is_shared).map(rule);
-        accepted.spec = gate.stored();
         accepted.due = gate.not_before.map(|due| node.shared.clock.due(due));
     }
     if let Some(about) = node.about() {

@@ -118,6 +118,16 @@ impl Clock {
         self.expected(&self.jumps.lock(), self.ticks(at))
     }
 
+    /// Yields how far the time of something is ahead of the wall clock, as that goes now.
+    pub(crate) fn ahead(&self, at: Ticks) -> Duration {
+        if self.follows_start() {
+            return Duration::ZERO;
+        }
+        let jumps = self.jumps.lock();
+        let wall = self.expected(&jumps, at);
+        self.wall_by(&jumps, at).duration_since(wall).unwrap_or_default()
+    }
+
     fn wall_by(&self, jumps: &[Jump], ticks: Ticks) -> SystemTime {
         let before = jumps.partition_point(|jump| jump.from <= ticks);
         let last = before.checked_sub(1).and_then(|last| jumps.get(last));
