@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use axum::http::StatusCode;
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
 use futures::{FutureExt, StreamExt};
 use quell::testing::cluster::{Nodes, Trouble};
 use quell::{
@@ -12,6 +13,7 @@ use quell::{
 use quell_http::{NATIVE, OnDisconnect, Principal, RunView, Service, ServiceLimits, View};
 use quell_test_support::{Counted, Witness, ms, secs, within};
 use serde_json::{Value, json};
+use tower::ServiceExt as _;
 
 use crate::nodes::{Process, taken_over, two};
 use crate::support::{get, post, send, service_with, start};
@@ -242,6 +244,28 @@ async fn a_stream_ends_with_the_engine_that_serves_it() {
     let seen = within("it ends", reading).await.unwrap();
     assert_eq!(seen.last().unwrap().kind, EventKind::Started);
     assert_eq!(a.witness.inside(), 1, "it goes on where it is");
+}
+
+/// Clients take an end for that of the run, and come back where a stream is cut.
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_its_server_leaves_before_its_run_ends_is_cut() {
+    let (_nodes, a, b) = two();
+    let run = a.working("steps", "r").await;
+    let request = Request::get("/v1/runs/r/events").body(Body::empty()).unwrap();
+    let mut told = b.app.clone().oneshot(request).await.unwrap().into_body().into_data_stream();
+    within("it begins", told.next()).await.unwrap().unwrap();
+    b.service.drain();
+    b.service.engine().shutdown(Shutdown::default()).await;
+    let last = async {
+        loop {
+            match told.next().await {
+                Some(Ok(_)) => {}
+                rest => return rest,
+            }
+        }
+    };
+    assert!(matches!(within("nothing more is told", last).await, Some(Err(_))));
+    assert!(!run.status().is_terminal());
 }
 
 #[tokio::test(start_paused = true)]

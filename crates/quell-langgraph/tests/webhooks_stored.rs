@@ -168,3 +168,44 @@ fn with_a_file_what_was_not_acknowledged_is_sent_again_after_a_restart_and_nothi
     });
     let _ = std::fs::remove_dir_all(&folder);
 }
+
+#[test]
+fn what_waits_for_an_answer_or_is_stopped_by_the_drain_is_told_by_the_next_process_once() {
+    let folder = env::temp_dir().join(format!("quell-webhooks-left-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("runs.db");
+    let others = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let receiver = others.block_on(Receiver::new(vec![status("503 Busy"), status("200 OK")]));
+    let live = process(async {
+        let server = with_file(&file);
+        let slow = asking("slow", &json!({"ms": 60_000, "tag": "t"}), &receiver.url());
+        let live = server.post("/runs", &slow).await.json()["run_id"].clone();
+        server.until_ticking("t").await;
+        let pausing = asking("ask", &json!({}), &receiver.url());
+        let thread = server.thread().await;
+        server.post(&format!("/threads/{thread}/runs/wait"), &pausing).await;
+        receiver.got(1).await;
+        server.service.drain();
+        server.service.engine().shutdown(quell::Shutdown::default()).await;
+        live
+    });
+    for _ in 2..4 {
+        process(async {
+            let server = with_file(&file);
+            let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+            let decide = |run: &_| server.service.catalog().recovery(run, &store);
+            let engine = server.service.engine();
+            engine.recover(|run| decide(run).unwrap_or(Recovery::Fail)).await.unwrap();
+            let all = receiver.got(3).await;
+            let told = |run: &serde_json::Value| {
+                all[1..].iter().filter(|(_, told)| told["run_id"] == *run).count()
+            };
+            assert_eq!((told(&all[0].1["run_id"]), told(&live)), (1, 1), "{all:?}");
+            // One is paused still.
+            until_owed(&server, 1).await;
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            assert_eq!(receiver.by_now(), 3);
+        });
+    }
+    let _ = std::fs::remove_dir_all(&folder);
+}

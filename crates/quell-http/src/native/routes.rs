@@ -1,6 +1,7 @@
 //! The handlers of the native API. Each parses the request, makes one call, and renders the answer.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Json;
@@ -9,9 +10,11 @@ use axum::extract::{RawQuery, State};
 use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use futures::StreamExt;
+use futures::future::ready;
+use futures::stream::once;
+use futures::{Stream, StreamExt};
 use quell::limits::LABEL_BYTES_MAX;
-use quell::{CancelRequest, Disposition, IdempotencyKey, Payload, RunId};
+use quell::{CancelRequest, Disposition, EventKind, IdempotencyKey, Payload, RunEvent, RunId};
 use quell_flow::Component;
 use serde_json::value::RawValue;
 
@@ -28,6 +31,7 @@ use crate::native::wire::{self, CancelAnswer, CancelRun, Millis, RunObject, Star
 use crate::problem::Problem;
 use crate::run_view::RunView;
 use crate::service::{CancelOutcome, OnDisconnect, Service, View};
+use crate::sse_event::SseEvent;
 use crate::start::Start;
 use crate::start_error::StartError;
 use crate::stream::{Heartbeat, sse_response};
@@ -238,11 +242,40 @@ pub(crate) async fn stream_run(
         service.guard(&run, query.on_disconnect).holding(charge).reading(&view, &run)
     });
     let events = view.kept_events(&run, after.unwrap_or(0)).await?;
-    let frames = events.map(|event| wire::sse_event(&event));
+    let frames = frames_of(&service, &run, events);
     let heartbeat = Heartbeat::idle(HEARTBEAT, ": heartbeat\n\n");
     let mut extra = HeaderMap::new();
     extra.insert("x-accel-buffering", HeaderValue::from_static("no"));
     Ok(sse_response(frames, heartbeat, guard, extra))
+}
+
+/// Yields the frames of the events of a run. That of one which another node has is cut if this
+/// server ends before the run: its clients take an end for that of the run.
+fn frames_of<S>(
+    service: &Service,
+    run: &RunView,
+    events: S,
+) -> impl Stream<Item = SseEvent> + Send + use<S>
+where
+    S: Stream<Item = RunEvent> + Send,
+{
+    let (service, id) = (service.clone(), run.id());
+    let goes_on = AtomicBool::new(run.live().is_none() && !run.status().is_terminal());
+    let goes_on = Arc::new(goes_on);
+    let frames = events.map({
+        let goes_on = Arc::clone(&goes_on);
+        move |event| {
+            if event.run == id && matches!(event.kind, EventKind::Ended(_)) {
+                goes_on.store(false, Ordering::Relaxed);
+            }
+            wire::sse_event(&event)
+        }
+    });
+    let cut = once(async move {
+        let is_left = goes_on.load(Ordering::Relaxed) && service.is_draining();
+        is_left.then(SseEvent::cut)
+    });
+    frames.chain(cut.filter_map(ready))
 }
 
 /// Cancels a run.

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::app::checks::check_goto;
 use crate::threads::{Ground, Thread};
-use crate::values::{START, Values, bytes_of, merged_input};
+use crate::values::{START, Values, bytes_of, fitting_input, merged_input};
 use crate::wire::asked::{Asked, NOBODY, has_whole_input, write_base, write_behind};
 use crate::wire::create::Create;
 use crate::wire::exact::{Keys, null, written};
@@ -132,7 +132,7 @@ impl App {
         check_goto(graph, &wanted.goto)?;
         let asked = if names.is_empty() { NodesAsked::default() } else { asked_of(create) };
         if !wanted.goes_on {
-            let input = input_of(graph, begin.base(), &create.input, run);
+            let input = fitting_input(graph.reducers(), begin.base(), &create.input, run);
             let given = || (create.input.clone(), run);
             let late = begin.certain().is_none().then(|| self.late(graph, thread, given(), &asked));
             return Ok((late.unwrap_or_else(|| Arc::clone(graph)), input, asked));
@@ -199,7 +199,7 @@ impl App {
             async move {
                 let make = async || {
                     let base = app.left_to(&thread, &ctx).await?.values;
-                    Ok::<_, Failure>(input_of(&graph, base.as_ref(), &given, id))
+                    Ok::<_, Failure>(fitting_input(graph.reducers(), base.as_ref(), &given, id))
                 };
                 let input = once.get_or_try_init(make).await?.clone();
                 graph.go_on(ctx, input, asked).await
@@ -312,13 +312,6 @@ fn asked_of(create: &Create) -> NodesAsked {
         interrupt_before: create.nodes.interrupt_before.clone(),
         interrupt_after: create.nodes.interrupt_after.clone(),
     }
-}
-
-/// Makes the input of a body: that of the request on these values, or by itself if both together
-/// are too large.
-fn input_of(graph: &Component, base: Option<&Arc<Values>>, given: &Payload, run: RunId) -> Payload {
-    let merged = merged_input(graph.reducers(), base.map(|base| &**base), given, run);
-    if merged.len() <= limits::PAYLOAD_BYTES_MAX { merged } else { given.clone() }
 }
 
 /// Says what a run without new input does on these values, where this comes next.

@@ -80,6 +80,10 @@ impl App {
         let app = self.clone();
         drop(tokio::spawn(async move {
             let mut events = run.events();
+            if tracked.is_adopted && run.pause_state().is_some() {
+                // Whoever had it may not have told that, and nothing more happens.
+                app.tell_pause(&thread, &tracked, &run);
+            }
             while let Some(event) = next_event(&mut events).await {
                 if tracked.awaits_start() {
                     // On the heap: hardly any run needs it.

@@ -88,7 +88,10 @@ impl App {
         drop(tokio::spawn(async move {
             let is_temporary = telling.is_temporary;
             app.settled(&run).await;
-            app.tell_owed(telling).await;
+            if !app.tell_owed(telling).await {
+                // The run stays for whoever sends it.
+                return;
+            }
             under_way.over();
             drop(tracked.owed.lock().take());
             app.webhooks().end(run.id());
@@ -99,20 +102,29 @@ impl App {
         }));
     }
 
-    async fn tell_owed(&self, telling: Telling) {
+    /// Tells whether this process has done with it: it is left to a later one if not.
+    async fn tell_owed(&self, telling: Telling) -> bool {
         let (run, is_adopted) = (telling.tracked.id, telling.tracked.is_adopted);
-        let Some(letter) = self.letter(telling).await else { return self.forget_owed(run).await };
+        let Some(letter) = self.letter(telling).await else {
+            self.forget_owed(run).await;
+            return true;
+        };
         let fence = match self.fence(run).await {
             Ok(Some(fence)) => fence,
-            Ok(None) => return,
-            Err(_) => return self.webhooks().left.notify_one(),
+            Ok(None) => return true,
+            Err(_) => {
+                self.webhooks().left.notify_one();
+                return true;
+            }
         };
         // One that came here may have been told before.
         let is_owed = !is_adopted || self.is_owed(run).await;
-        if !is_owed || self.deliver(&letter, &fence).await {
+        let is_over = !is_owed || self.deliver(&letter, &fence).await;
+        if is_over {
             fence.end();
             self.forget_owed(run).await;
         }
+        is_over || !self.leaves(&letter)
     }
 
     /// Tells in the background that a run waits for an answer, if it has a webhook: for upstream
@@ -151,9 +163,11 @@ impl App {
         let Some(mut letter) = self.letter(telling).await else { return };
         letter.pause = Some(run.clone());
         let under_way = self.under_way(id, true);
-        let is_over = self.deliver(&letter, &Fence::default()).await;
+        if !self.deliver(&letter, &Fence::default()).await {
+            return;
+        }
         under_way.over();
-        if is_over && self.has_records() {
+        if self.has_records() {
             let spec = spec_of(id, PAUSE, run.owner()).id(mark);
             drop(self.engine().submit_durably(spec, async |_| Ok(())).await);
             // The end of the run may have been told meanwhile, and taken away what there was.

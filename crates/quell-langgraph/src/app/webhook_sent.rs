@@ -119,7 +119,7 @@ impl App {
         let mut nth = 1;
         loop {
             let turn = self.webhooks().turn(owner.as_ref(), address).await;
-            if !fence.holds() {
+            if !fence.holds() || self.leaves(letter) {
                 return false;
             }
             if self.is_withdrawn(letter).await {
@@ -143,6 +143,13 @@ impl App {
             nth += 1;
         }
         true
+    }
+
+    /// Tells whether a letter is left to a later process, or another node: this one ends, and could
+    /// not store any more that it was taken. Of what a rollback took no other one knows.
+    pub(super) fn leaves(&self, letter: &Letter) -> bool {
+        let is_kept = self.has_records() && !letter.is_rolled_back;
+        is_kept && self.service().is_draining()
     }
 
     /// Tells whether nothing is told of a run any more: it is deleted, or its thread. One that the

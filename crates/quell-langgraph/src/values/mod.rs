@@ -5,5 +5,5 @@ mod overlay;
 mod steps;
 
 pub(crate) use fold::{Fold, Values, change_said};
-pub(crate) use overlay::{bytes_of, keyed, merged_input};
+pub(crate) use overlay::{bytes_of, fitting_input, keyed, merged_input};
 pub(crate) use steps::{Keep, START, Step, state_id};

@@ -1,6 +1,8 @@
 //! [`overlay`]: how values are laid over those that a thread has, as the reducers of its graph say.
 
-use quell::{Payload, RunId};
+use std::sync::Arc;
+
+use quell::{Payload, RunId, limits};
 use quell_flow::{Reducer, Reducers};
 
 use super::fold::Values;
@@ -64,6 +66,20 @@ pub(crate) fn merged_input(
         }
     }
     written(&merged)
+}
+
+/// As [`merged_input`]; or the input by itself, if both together are too large for a body.
+pub(crate) fn fitting_input(
+    reducers: &Reducers,
+    base: Option<&Arc<Values>>,
+    input: &Payload,
+    run: RunId,
+) -> Payload {
+    let on = |base: Option<&Values>| {
+        let merged = merged_input(reducers, base, input, run);
+        (merged.len() <= limits::PAYLOAD_BYTES_MAX).then_some(merged)
+    };
+    on(base.map(|base| &**base)).or_else(|| on(None)).unwrap_or_else(|| input.clone())
 }
 
 /// Yields the messages of a thread with those of an input, under each key of messages for which it
