@@ -260,6 +260,36 @@ async fn a_run_ends_before_or_after_the_nodes_that_it_is_asked_to() {
     assert_eq!(values["log"], json!(["worker0:done", "worker1:done", "join"]));
 }
 
+/// Upstream goes on from it, too. A state that a run has gone on from has had what it waited for.
+#[tokio::test]
+async fn an_answer_for_a_state_at_which_a_run_was_held_goes_on_from_that_one() {
+    let plain = Server::new();
+    let (a, b) = two();
+    for (writer, reader) in [(&plain, &plain), (&a, &b)] {
+        let thread = writer.thread().await;
+        let held = json!({ "input": { "ms": 5 }, "interrupt_before": ["slow"] });
+        steps(writer, &thread, held).await;
+        let held = state(writer, &thread).await["checkpoint"].clone();
+        steps(writer, &thread, json!({ "interrupt_before": ["after"] })).await;
+        let answer = |of: &Value| {
+            let command = json!({ "resume": "yes" });
+            json!({ "command": command, "checkpoint": of, "interrupt_before": ["after"] })
+        };
+        let values = steps(reader, &thread, answer(&held)).await;
+        assert_eq!(values["log"], json!(["before", "slow:done"]));
+        assert_eq!(state(reader, &thread).await["next"], json!(["after"]));
+        // The first one that the run had, which went on.
+        let passed = history(writer, &thread).await;
+        let passed = passed.iter().rfind(|state| state["next"] == json!(["before"])).unwrap();
+        let path = format!("/threads/{thread}/runs/wait");
+        let mut body = answer(&passed["checkpoint"]);
+        body["assistant_id"] = "steps".into();
+        let refused = reader.post(&path, &body).await;
+        assert_eq!(refused.status, 409, "{refused:?}");
+        assert_eq!(state(reader, &thread).await["next"], json!(["after"]));
+    }
+}
+
 #[tokio::test]
 async fn a_run_forks_from_any_state_and_a_change_too() {
     let plain = Server::new();

@@ -86,6 +86,23 @@ impl App {
         Ok(found.filter(|(parts, _)| id.is_none_or(|id| parts.id == id)))
     }
 
+    /// Tells whether a state is the last one that its run has left: nothing of that went on from it.
+    ///
+    /// # Errors
+    ///
+    /// As [`App::history`].
+    pub(super) async fn is_last_of_run(
+        &self,
+        view: &View,
+        thread: &Arc<Thread>,
+        id: Uuid,
+    ) -> Result<bool, Refusal> {
+        let known = self.known_states(view, thread).await?;
+        let Some((nth, _)) = place_of(&known, id) else { return Ok(false) };
+        let last = self.states_in(view, thread, &known[nth], Which::all()).await?;
+        Ok(last.is_some_and(|last| last.first().is_some_and(|(parts, _)| parts.id == id)))
+    }
+
     /// Lists states from a place on, each with its parent.
     async fn walk(
         &self,

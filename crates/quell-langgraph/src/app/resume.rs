@@ -129,8 +129,38 @@ impl App {
         if now.is_some_and(|(parts, _)| parts.id == meant) {
             return Ok(());
         }
-        let text = format!("Checkpoint {meant} is not the one that waits for an answer now");
-        Err(Refusal::new(StatusCode::CONFLICT, text))
+        Err(does_not_ask(meant))
+    }
+
+    /// Reads of which state an answer is that nothing waits for. It goes on from one at which its
+    /// run was held or cut, as null input does (contract, section 7). Behind another one, as that
+    /// which had the answer before, it moves nothing.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there is something to go on with by now, which is not meant.
+    pub(crate) async fn meant_state(
+        &self,
+        view: &View,
+        request: &mut CreateRequest<'_>,
+    ) -> Result<(), Refusal> {
+        let Some(meant) = request.create.nodes.checkpoint else { return Ok(()) };
+        let thread = match request.thread {
+            Some(thread) => self.thread_anywhere(view, thread).await?,
+            None => None,
+        };
+        if let Some(thread) = &thread {
+            if self.is_last_of_run(view, thread, meant).await? {
+                return Ok(());
+            }
+            let is_live = !self.live_of(view, &self.buried(thread)).await?.is_empty();
+            let last = if is_live { None } else { self.state(view, thread, None).await? };
+            if last.is_some_and(|(parts, _)| !parts.next.is_empty()) {
+                return Err(does_not_ask(meant));
+            }
+        }
+        request.create.nodes.checkpoint = None;
+        Ok(())
     }
 
     /// Gives a run that asks in this attempt its answer, also if the caller goes away.
@@ -153,6 +183,11 @@ impl App {
             Poll::Pending => to_the_end(work).await,
         }
     }
+}
+
+fn does_not_ask(state: Uuid) -> Refusal {
+    let text = format!("Checkpoint {state} is not the one that waits for an answer now");
+    Refusal::new(StatusCode::CONFLICT, text)
 }
 
 fn check_graph(asking: &Tracked, graph: &Component) -> Result<(), Refusal> {

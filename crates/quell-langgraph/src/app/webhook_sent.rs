@@ -184,7 +184,7 @@ impl Drop for UnderWay {
                 tracing::info!(run.uuid = %run, "a webhook is left to the next process");
             }
             (false, false) => {
-                tracing::warn!(run.uuid = %run, "a webhook is lost with its server: nothing keeps it");
+                tracing::warn!(run.uuid = %run, "a webhook is lost with its server");
             }
         }
     }

@@ -106,8 +106,7 @@ async fn make(
         (created, asked, From::Behind(behind), guard)
     } else {
         if request.create.resume.is_some() {
-            // An answer that comes again moves nothing, whatever state has asked for it.
-            request.create.nodes.checkpoint = None;
+            app.meant_state(&view, &mut request).await?;
         }
         let created = app.create(&view, request).await?;
         let guard = app.service().guard(created.run(), on_disconnect).until_pause();
