@@ -126,6 +126,16 @@ fn with_file(file: &Path) -> Server {
     Server { app, service, witness, headers: Vec::new() }
 }
 
+/// As [`with_file`], of a later process: what the one before has left goes on.
+async fn going_on(file: &Path) -> Server {
+    let server = with_file(file);
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let decide = |run: &_| server.service.catalog().recovery(run, &store);
+    let engine = server.service.engine();
+    engine.recover(|run| decide(run).unwrap_or(Recovery::Fail)).await.unwrap();
+    server
+}
+
 #[test]
 fn with_a_file_what_was_not_acknowledged_is_sent_again_after_a_restart_and_nothing_else() {
     let folder = env::temp_dir().join(format!("quell-webhooks-{}", std::process::id()));
@@ -150,11 +160,7 @@ fn with_a_file_what_was_not_acknowledged_is_sent_again_after_a_restart_and_nothi
         thread
     });
     process(async {
-        let server = with_file(&file);
-        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-        let decide = |run: &_| server.service.catalog().recovery(run, &store);
-        let engine = server.service.engine();
-        engine.recover(|run| decide(run).unwrap_or(Recovery::Fail)).await.unwrap();
+        let server = going_on(&file).await;
         let all = receiver.got(4).await;
         assert_eq!(all[3].1["run_id"], all[2].1["run_id"]);
         // What waits for an answer was told.
@@ -191,11 +197,7 @@ fn what_waits_for_an_answer_or_is_stopped_by_the_drain_is_told_by_the_next_proce
     });
     for _ in 2..4 {
         process(async {
-            let server = with_file(&file);
-            let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-            let decide = |run: &_| server.service.catalog().recovery(run, &store);
-            let engine = server.service.engine();
-            engine.recover(|run| decide(run).unwrap_or(Recovery::Fail)).await.unwrap();
+            let server = going_on(&file).await;
             let all = receiver.got(3).await;
             let told = |run: &serde_json::Value| {
                 all[1..].iter().filter(|(_, told)| told["run_id"] == *run).count()
