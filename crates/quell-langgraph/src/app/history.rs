@@ -86,7 +86,7 @@ impl App {
         Ok(found.filter(|(parts, _)| id.is_none_or(|id| parts.id == id)))
     }
 
-    /// Tells whether a state is the last one that its run has left: nothing of that went on from it.
+    /// Tells whether a state is the last that its run has left: nothing of that went on from it.
     ///
     /// # Errors
     ///
