@@ -78,6 +78,7 @@ impl App {
     pub(crate) fn follow(&self, thread: Arc<Thread>, tracked: Arc<Tracked>, run: RunRef) {
         tracked.begin(&run);
         let app = self.clone();
+        let owed = tracked.has_webhook.then(|| self.under_way(run.id(), true));
         drop(tokio::spawn(async move {
             let mut events = run.events();
             if tracked.is_adopted && run.pause_state().is_some() {
@@ -104,6 +105,9 @@ impl App {
             }
             app.hold_values(&thread);
             app.tell_end(&thread, &tracked, &run);
+            if let Some(owed) = owed {
+                owed.over();
+            }
             run.quiescent().await;
             // With the run at hand: the engine may have forgotten it by now.
             app.delete_quiescent(&thread, &tracked, &run);

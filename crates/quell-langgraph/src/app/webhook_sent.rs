@@ -49,8 +49,7 @@ pub(super) struct Letter {
     _room: Option<Waiting>,
 }
 
-/// A webhook that is under way, from when its run has ended. Dropped before that is over, the
-/// process ends.
+/// A webhook that is under way, or is to be. Dropped before that is over, the process ends.
 pub(super) struct UnderWay {
     run: RunId,
     is_stored: bool,
