@@ -1,7 +1,6 @@
 //! The handlers of the native API. Each parses the request, makes one call, and renders the answer.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Json;
@@ -10,8 +9,7 @@ use axum::extract::{RawQuery, State};
 use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use futures::future::ready;
-use futures::stream::once;
+use futures::stream::unfold;
 use futures::{Stream, StreamExt};
 use quell::limits::LABEL_BYTES_MAX;
 use quell::{CancelRequest, Disposition, EventKind, IdempotencyKey, Payload, RunEvent, RunId};
@@ -260,22 +258,18 @@ where
     S: Stream<Item = RunEvent> + Send,
 {
     let (service, id) = (service.clone(), run.id());
-    let goes_on = AtomicBool::new(run.live().is_none() && !run.status().is_terminal());
-    let goes_on = Arc::new(goes_on);
-    let frames = events.map({
-        let goes_on = Arc::clone(&goes_on);
-        move |event| {
-            if event.run == id && matches!(event.kind, EventKind::Ended(_)) {
-                goes_on.store(false, Ordering::Relaxed);
+    let goes_on = run.live().is_none() && !run.status().is_terminal();
+    unfold(Some((Box::pin(events), goes_on)), move |state| {
+        let service = service.clone();
+        async move {
+            let (mut events, goes_on) = state?;
+            if let Some(event) = events.next().await {
+                let is_end = event.run == id && matches!(event.kind, EventKind::Ended(_));
+                return Some((wire::sse_event(&event), Some((events, goes_on && !is_end))));
             }
-            wire::sse_event(&event)
+            (goes_on && service.is_draining()).then(|| (SseEvent::cut(), None))
         }
-    });
-    let cut = once(async move {
-        let is_left = goes_on.load(Ordering::Relaxed) && service.is_draining();
-        is_left.then(SseEvent::cut)
-    });
-    frames.chain(cut.filter_map(ready))
+    })
 }
 
 /// Cancels a run.

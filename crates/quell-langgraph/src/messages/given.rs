@@ -56,6 +56,7 @@ pub(crate) fn returned_more(said: &Payload, run: RunId) -> Payload {
     whole(to_list(said).iter().filter_map(keys).collect(), run)
 }
 
+/// Writes messages of a run as a list, each with a type and an id.
 fn whole(all: Vec<Keys>, run: RunId) -> Payload {
     let mut seen = HashMap::new();
     let mut id = |keys: &Keys| {

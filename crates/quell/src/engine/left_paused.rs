@@ -53,7 +53,9 @@ pub(super) fn add_stored(spec: &mut RunSpec, record: &RunRecord) {
     let StoredSpec { priority, .. } = StoredSpec::of(accepted);
     if priority != 0 {
         let gate = spec.gate.get_or_insert_default();
-        gate.priority = if gate.priority == 0 { priority } else { gate.priority };
+        if gate.priority == 0 {
+            gate.priority = priority;
+        }
     }
 }
 
