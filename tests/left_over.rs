@@ -2,13 +2,14 @@
 
 use std::future::pending;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use quell::store::{MemoryStore, Store};
 use quell::{
-    Abandoned, CancelRequest, Failure, Recovery, RunContext, RunId, RunRef, RunSpec, RunStatus,
-    Work, limits,
+    Abandoned, CancelRequest, Engine, Failure, Recovery, RunContext, RunId, RunRef, RunSpec,
+    RunStatus, Work, limits,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use crate::support::{Flow, Valve, durable, secs, within};
 
@@ -23,6 +24,41 @@ async fn dies_rolling_back(store: &Valve, run: &RunRef) {
     store.set(Flow::Shut { stops: false });
     let request = CancelRequest::because("never mind").grace(secs(60)).rollback();
     run.cancel_durably(request).await.1.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_lost_ends_behind_all_that_is_told_of_it_though_its_clock_was_ahead() {
+    let memory = Arc::new(MemoryStore::new());
+    let engine = durable(&Valve::reopened(&memory, 1));
+    let (begun, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (told, goes) = (Arc::clone(&begun), Arc::clone(&go));
+    let body = async move |ctx: RunContext| {
+        drop(ctx.spawn(RunSpec::step("below"), async |_| pending::<Result<(), Failure>>().await));
+        told.notify_one();
+        goes.notified().await;
+        let _ = ctx.emit("late");
+        told.notify_one();
+        pending::<Result<(), Failure>>().await
+    };
+    let run = engine.submit_durably(RunSpec::agent("early"), body).await.unwrap().into_ref();
+    within("it begins", begun.notified()).await;
+    let ahead = SystemTime::now() + Duration::from_hours(1);
+    assert!(engine.not_before(ahead));
+    go.notify_one();
+    within("it has told", begun.notified()).await;
+    run.events_stored().await.unwrap();
+    // As if its process was killed: nobody stops what it has.
+    let _: &'static mut Engine = Box::leak(Box::new(engine));
+    let later = durable(&Valve::reopened(&memory, 2));
+    later.recover(|_| Recovery::Fail).await.unwrap();
+    let report = later.stored_run(run.id()).await.unwrap().unwrap().report_by_now();
+    assert_eq!(report.rows.len(), 2);
+    for row in &report.rows {
+        assert!(row.ended_at >= Some(ahead) && row.quiesced_at == row.ended_at, "{row:?}");
+    }
+    let events = memory.events(run.id(), 0, limits::STORE_PAGE_MAX).await.unwrap();
+    let last = events.into_iter().map(|event| event.unwrap().at).max();
+    assert_eq!(last, report.own_row().ended_at);
 }
 
 #[tokio::test]

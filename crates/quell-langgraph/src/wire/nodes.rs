@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::wire::create::{given, object, typed};
 use crate::wire::exact::{Keys, written};
 use crate::wire::query::checkpoint_id;
-use crate::wire::refusal::Refusal;
+use crate::wire::refusal::{Refusal, quoted};
 
 /// What a request says of checkpoints and nodes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -99,9 +99,15 @@ fn some(mut names: Vec<String>, key: &str) -> Result<Vec<String>, Refusal> {
     Ok(names)
 }
 
-/// Reads the changes of a command: an object, or a list of pairs.
+/// Reads the changes of a command: an object, or a list of pairs. Each key has one value: of two
+/// one would be lost.
 fn update_of(value: &Payload) -> Result<Keys, Refusal> {
     if let Ok(pairs) = value.parse::<Vec<(String, Payload)>>() {
+        let mut seen = HashSet::new();
+        if let Some((key, _)) = pairs.iter().find(|(key, _)| !seen.insert(key)) {
+            let text = "comes twice: one value for a key, with all that is added as its list";
+            return Err(Refusal::invalid(format!("command.update: '{}' {text}", quoted(key))));
+        }
         return Ok(pairs.into_iter().collect());
     }
     read(value, || "command.update: must be an object or a list of pairs".to_owned())
@@ -202,6 +208,10 @@ mod tests {
             (json!({"checkpoint_id": "x"}), "Invalid checkpoint ID"),
             (json!({"command": {"goto": {"node": "a", "input": 1}}}), "command.goto"),
             (json!({"command": {"update": 1}}), "command.update"),
+            (
+                json!({"command": {"update": [["x", 1], ["x", 2]]}}),
+                "command.update: 'x' comes twice",
+            ),
             (json!({"command": {"resume": 1, "update": {"x": 1}}}), "command: `resume`"),
             (json!({"command": {"resume": 1, "goto": "a"}}), "command: `resume`"),
         ] {

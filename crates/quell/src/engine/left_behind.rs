@@ -189,6 +189,7 @@ impl LeftTree {
             if let Some(cause) = log.cause_of(record.run()).filter(|_| row.cause.is_none()) {
                 lost::stop(row, Arc::clone(cause));
             }
+            lost::not_before(row, log.last_at());
         }
         let before = self.ended_before(store, &log).await?;
         self.raise_doubt(&before, &log);

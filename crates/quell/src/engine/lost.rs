@@ -44,6 +44,14 @@ pub(super) fn row(record: &RunRecord, above: Option<&Arc<Cause>>, at: SystemTime
     row
 }
 
+/// Has a run end no earlier than the last that is told of its tree: the clock of its process may
+/// have been ahead of this one.
+pub(super) fn not_before(row: &mut RunRow, last_at: SystemTime) {
+    for at in [&mut row.ended_at, &mut row.quiesced_at].into_iter().flatten() {
+        *at = (*at).max(last_at);
+    }
+}
+
 /// Has a run be no more quiescent than what is below it.
 pub(super) const fn not_quiescent(row: &mut RunRow) {
     (row.quiescent, row.quiesced_at) = (false, None);
