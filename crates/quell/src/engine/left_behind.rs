@@ -176,6 +176,17 @@ impl LeftTree {
         }
     }
 
+    /// Takes in why runs stop, and the last time, as the log tells.
+    fn take_told(&mut self, log: &LeftLog) {
+        for (record, row) in &mut self.ends {
+            // A stop that came from above is stored there, and one because of a failure is not.
+            if let Some(cause) = log.cause_of(record.run()).filter(|_| row.cause.is_none()) {
+                lost::stop(row, Arc::clone(cause));
+            }
+            lost::not_before(row, log.last_at());
+        }
+    }
+
     /// Writes how the tree ends, its log included, which tells so far. Yields the number of the
     /// last event.
     pub(super) async fn write<R: Recorded>(
@@ -184,13 +195,7 @@ impl LeftTree {
         writes: &mut Writes<'_, R>,
     ) -> Result<u64, StoreError> {
         let store = writes.store;
-        for (record, row) in &mut self.ends {
-            // A stop that came from above is stored there, and one because of a failure is not.
-            if let Some(cause) = log.cause_of(record.run()).filter(|_| row.cause.is_none()) {
-                lost::stop(row, Arc::clone(cause));
-            }
-            lost::not_before(row, log.last_at());
-        }
+        self.take_told(&log);
         let before = self.ended_before(store, &log).await?;
         self.raise_doubt(&before, &log);
         self.left = before.left;
