@@ -19,6 +19,8 @@ pub(crate) struct Args {
     pub(crate) langgraph: Option<String>,
     /// The file in which the nodes of the upstream `LangGraph` server log what they do.
     pub(crate) langgraph_effects: Option<PathBuf>,
+    /// The browser that opens the page.
+    pub(crate) browser: Option<PathBuf>,
     parts: Vec<String>,
 }
 
@@ -37,6 +39,7 @@ impl Args {
                 "--agno" => read.agno = Some(base(&value()?)?),
                 "--langgraph" => read.langgraph = Some(base(&value()?)?),
                 "--langgraph-effects" => read.langgraph_effects = Some(value()?.into()),
+                "--browser" => read.browser = Some(value()?.into()),
                 // Said by cargo.
                 "--bench" => {}
                 part if PARTS.contains(&part) => read.parts.push(arg),
@@ -60,7 +63,7 @@ fn base(url: &str) -> Result<String, String> {
     Err(format!("{url} is no base URL; it looks like http://127.0.0.1:7777"))
 }
 
-const PARTS: [&str; 16] = [
+const PARTS: [&str; 17] = [
     "memory",
     "background",
     "cancel",
@@ -74,6 +77,7 @@ const PARTS: [&str; 16] = [
     "short",
     "stored",
     "service",
+    "page",
     "floor",
     "cost_short",
     "cost_cancel",
@@ -88,5 +92,6 @@ usage: cargo bench -p quell-benches --bench http -- [OPTIONS] [PARTS]
   --agno URL                the upstream AgentOS server, with the demo components
   --langgraph URL           the upstream LangGraph server, with the demo graphs
   --langgraph-effects FILE  where the nodes of that server log their ticks
+  --browser PATH            Chromium, which opens the page for the part `page`
 parts: memory, background, cancel, first_event, bulk, bulk_many, loaded, silent, all, streams,
-short, stored, service, floor, cost_short, cost_cancel; without one, all";
+short, stored, service, page, floor, cost_short, cost_cancel; without one, all";

@@ -125,8 +125,8 @@ async fn print_both(
 }
 
 /// What the cancels of one side took.
-struct Cancels<'a> {
-    side: &'a Side,
+pub(crate) struct Cancels<'a> {
+    pub(crate) side: &'a Side,
     session: Uuid,
     times: Vec<Duration>,
     /// By probe, the ticks that there were when the terminal event had come.
@@ -134,12 +134,18 @@ struct Cancels<'a> {
 }
 
 impl<'a> Cancels<'a> {
-    fn new(side: &'a Side) -> Self {
+    /// Knows of none yet.
+    pub(crate) fn new(side: &'a Side) -> Self {
         Self { side, session: Uuid::now_v7(), times: Vec::new(), ticks: Vec::new() }
     }
 
     /// Starts a run, waits for its ticks and a little longer, and cancels it on another connection.
-    async fn once(&mut self, http: &Http, load: &Load, pause: Duration) -> Result<(), String> {
+    pub(crate) async fn once(
+        &mut self,
+        http: &Http,
+        load: &Load,
+        pause: Duration,
+    ) -> Result<(), String> {
         let probe = format!("{}-{}", self.session, self.times.len());
         let mut live = load.start(http, &self.side.url, PACE, &probe).await?;
         tokio::time::sleep(pause).await;
@@ -160,14 +166,15 @@ impl<'a> Cancels<'a> {
         *self = Self::new(self.side);
     }
 
-    fn at(&self, part: usize) -> Duration {
+    /// The time within which so many of a thousand were over.
+    pub(crate) fn at(&self, part: usize) -> Duration {
         let mut times = self.times.clone();
         times.sort_unstable();
         times[(times.len() - 1) * part / 1_000]
     }
 
     /// Prints the latencies, and what went on after the terminal events.
-    async fn print(&self, http: &Http, name: &str) -> Result<(), String> {
+    pub(crate) async fn print(&self, http: &Http, name: &str) -> Result<(), String> {
         latency(name, "cancel to terminal", self.times.clone());
         if self.ticks.is_empty() {
             println!("   {name:<8} nobody counts ticks there; give --langgraph-effects FILE");

@@ -16,7 +16,9 @@
 //! 6. `stored`: the same with a store in a file, against without.
 //! 7. `service`: components that are services: runs per second through 1 and 8 clients, and of
 //!    the same requests without quell; from a cancel to the end of a silent model's connection.
-//! 8. `floor`: processor time per short run, against a bare route that answers the same bytes;
+//! 8. `page`: cancels beside 1,000 short runs a second, without and with a browser that has the page
+//!    open, and what that takes.
+//! 9. `floor`: processor time per short run, against a bare route that answers the same bytes;
 //!    `cost_short`, `cost_cancel`: that of our server by its threads, and of the same runs on an
 //!    engine in this process: what HTTP adds.
 //!
@@ -41,6 +43,7 @@ mod floor;
 mod langgraph;
 mod load;
 mod memory;
+mod page;
 mod resident;
 mod service;
 mod short;
@@ -105,6 +108,12 @@ async fn parts(args: &Args) -> Result<(), String> {
     }
     if args.is_wanted("service") {
         service::measure(&http, args.quell.as_deref()).await?;
+    }
+    if args.is_wanted("page") {
+        match &args.browser {
+            Some(browser) => page::compare(&http, &self::ours(args)?, browser).await?,
+            None => println!("\npage: left out; give --browser with the path of a Chromium"),
+        }
     }
     if args.is_wanted("floor") {
         floor::compare(&http, &ours).await?;

@@ -44,7 +44,8 @@ fn owner(inode: &str) -> Option<String> {
     process.file_name().into_string().ok()
 }
 
-fn resident(pid: &str) -> Option<u64> {
+/// Reads the resident memory of a process, in bytes.
+pub(crate) fn resident(pid: &str) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
