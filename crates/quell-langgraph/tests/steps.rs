@@ -287,6 +287,14 @@ async fn an_answer_for_a_state_at_which_a_run_was_held_goes_on_from_that_one() {
         let refused = reader.post(&path, &body).await;
         assert_eq!(refused.status, 409, "{refused:?}");
         assert_eq!(state(reader, &thread).await["next"], json!(["after"]));
+        // At one where all had been done nothing waits: what came behind it stays.
+        steps(writer, &thread, json!({})).await;
+        let ended = state(writer, &thread).await;
+        assert_eq!(ended["next"], json!([]));
+        let last = steps(writer, &thread, json!({ "input": { "ms": 6 } })).await;
+        let values = steps(reader, &thread, answer(&ended["checkpoint"])).await;
+        assert_eq!((values["log"].clone(), values["ms"].clone()), (last["log"].clone(), json!(6)));
+        assert_ne!(last["log"], ended["values"]["log"]);
     }
 }
 

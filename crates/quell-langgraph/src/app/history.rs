@@ -86,12 +86,13 @@ impl App {
         Ok(found.filter(|(parts, _)| id.is_none_or(|id| parts.id == id)))
     }
 
-    /// Tells whether a state is the last that its run has left: nothing of that went on from it.
+    /// Tells whether something comes next at a state that is the last of its run: it was held or
+    /// cut there, and nothing of it went on from there.
     ///
     /// # Errors
     ///
     /// As [`App::history`].
-    pub(super) async fn is_last_of_run(
+    pub(super) async fn is_held_at(
         &self,
         view: &View,
         thread: &Arc<Thread>,
@@ -100,7 +101,8 @@ impl App {
         let known = self.known_states(view, thread).await?;
         let Some((nth, _)) = place_of(&known, id) else { return Ok(false) };
         let last = self.states_in(view, thread, &known[nth], Which::all()).await?;
-        Ok(last.is_some_and(|last| last.first().is_some_and(|(parts, _)| parts.id == id)))
+        let last = last.as_ref().and_then(|states| states.first());
+        Ok(last.is_some_and(|(parts, _)| parts.id == id && !parts.next.is_empty()))
     }
 
     /// Lists states from a place on, each with its parent.

@@ -150,7 +150,7 @@ impl App {
             None => None,
         };
         if let Some(thread) = &thread {
-            if self.is_last_of_run(view, thread, meant).await? {
+            if self.is_held_at(view, thread, meant).await? {
                 return Ok(());
             }
             let is_live = !self.live_of(view, &self.buried(thread)).await?.is_empty();
