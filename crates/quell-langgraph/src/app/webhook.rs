@@ -152,7 +152,10 @@ impl App {
         (run, attempt): (&RunRef, u32),
     ) {
         let (id, mark) = (run.id(), pause_of(run.id(), attempt));
-        if tracked.is_adopted && !matches!(self.is_stored(mark).await, Ok(false)) {
+        // The store's retention takes what says that one is owed before what says that it was told:
+        // without the first nobody knows.
+        let is_told = async || !matches!(self.is_stored(mark).await, Ok(false));
+        if tracked.is_adopted && (!self.is_owed(id).await || is_told().await) {
             return;
         }
         let telling = self.telling(thread, tracked, run);
