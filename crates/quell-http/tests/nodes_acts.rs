@@ -3,12 +3,16 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use futures::StreamExt as _;
 use quell::testing::cluster::{Node, Nodes, Trouble};
-use quell::{Engine, EngineConfig, Failure, Payload, Recovery, RunContext, RunStatus};
+use quell::{Engine, EngineConfig, Failure, Payload, Recovery, RunContext, RunStatus, Shutdown};
 use quell_flow::{Catalog, Component};
 use quell_http::{Access, Key, Service, parse_id, router};
 use quell_test_support::{Answer, ms, secs, within};
 use serde_json::{Value, json};
+use tower::ServiceExt as _;
 
 use crate::support::{JSON, get, post, send, start};
 
@@ -82,6 +86,27 @@ fn told(answer: &Answer) -> (u16, String, String) {
     let (problem, text) = (answer.json(), |value: &Value| value.as_str().unwrap().to_owned());
     let kind = text(&problem["type"]).replace("urn:quell:problem:", "");
     (answer.status.as_u16(), kind, text(&problem["detail"]))
+}
+
+/// Whoever reads it comes back, here or elsewhere: the run waits for its answer still.
+#[tokio::test(start_paused = true)]
+async fn the_stream_of_a_run_that_a_drain_leaves_paused_is_cut() {
+    let (a, b) = two();
+    for id in ["near", "far"] {
+        start(&a.app, "clerk", id, json!("may I?")).await;
+        has(&a.app, id, "paused").await;
+        a.stored(id).await;
+    }
+    for (process, id) in [(&b, "far"), (&a, "near")] {
+        let request = Request::get(format!("/v1/runs/{id}/events")).body(Body::empty()).unwrap();
+        let answer = process.app.clone().oneshot(request).await.unwrap();
+        let mut told = answer.into_body().into_data_stream();
+        within("it begins", told.next()).await.unwrap().unwrap();
+        process.service.drain();
+        process.service.engine().shutdown(Shutdown::default()).await;
+        let last = within("it is over", told.collect::<Vec<_>>()).await;
+        assert!(last.last().is_some_and(Result::is_err), "{id}: {last:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

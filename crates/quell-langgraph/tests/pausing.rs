@@ -83,7 +83,11 @@ async fn a_stream_ends_with_what_is_asked_and_the_resumed_one_goes_on_behind_it(
     let server = server();
     let thread = server.thread().await;
     let stream = format!("/threads/{thread}/runs/stream");
-    let asked = server.post(&stream, &asking(&json!({ "twice": true }))).await.events();
+    let mut asks = asking(&json!({ "twice": true }));
+    asks["stream_resumable"] = true.into();
+    let asked = server.post(&stream, &asks).await;
+    let path = format!("{}/stream", asked.header("content-location"));
+    let (first, asked) = (asked.text.clone(), asked.events());
     let names = |events: &[(String, Value)]| -> Vec<String> {
         events.iter().map(|(name, _)| name.clone()).collect()
     };
@@ -92,13 +96,23 @@ async fn a_stream_ends_with_what_is_asked_and_the_resumed_one_goes_on_behind_it(
     assert_eq!(asked[2].1["__interrupt__"][0]["value"], question);
     assert_eq!(asked[3].1["__interrupt__"], asked[2].1["__interrupt__"]);
     assert_eq!(asked[3].1["twice"], true);
-    let again = server.post(&stream, &answer(&json!("yes"))).await.events();
+    let answering = |with: &str| {
+        let mut answers = answer(&json!(with));
+        answers["stream_mode"] = asks["stream_mode"].clone();
+        answers
+    };
+    let again = server.post(&stream, &answering("yes")).await;
+    let (second, again) = (again.text.clone(), again.events());
     let next = &again.last().unwrap().1["__interrupt__"][0];
     assert_eq!(next["value"], "really?");
     assert_ne!(next["id"], asked[2].1["__interrupt__"][0]["id"], "another question");
-    let rest = server.post(&stream, &answer(&json!("yes!"))).await.events();
+    let rest = server.post(&stream, &answering("yes!")).await;
+    let (third, rest) = (rest.text.clone(), rest.events());
     assert!(rest.iter().all(|(_, data)| data.get("__interrupt__").is_none()), "{rest:?}");
     assert_eq!(rest.last().unwrap().1["told"], "yes!");
+    // Who reads it all later reads what was asked, with the ids that it had.
+    let all = server.saying("last-event-id", "-1").get(&path).await;
+    assert_eq!(all.text, first + &second + &third);
 }
 
 #[tokio::test]

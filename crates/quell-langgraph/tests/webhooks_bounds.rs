@@ -41,6 +41,22 @@ async fn made(server: &Server, path: &str, body: &Value) -> String {
     made.header("content-location").to_owned()
 }
 
+#[tokio::test]
+async fn a_pause_and_the_end_behind_it_are_told_in_one_place() {
+    for config in [EngineConfig::new(), stored()] {
+        let receiver = Receiver::new(vec![status("200 OK")]).await;
+        let server = Server::with(config, one(), Access::open());
+        let runs = format!("/threads/{}/runs", server.thread().await);
+        made(&server, &runs, &asking("interrupting", &json!({}), &receiver.url())).await;
+        receiver.got(1).await;
+        let answer = json!({"assistant_id": "interrupting", "command": {"resume": "yes"}});
+        server.post(&format!("{runs}/wait"), &answer).await;
+        let (_, told) = receiver.got(2).await.remove(1);
+        assert_eq!(told["values"]["log"], json!(["answer:yes"]), "{told}");
+        until_over(&server).await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_server_with_nothing_owed_has_no_timer() {
     let server = Server::with(stored(), options(), Access::open());

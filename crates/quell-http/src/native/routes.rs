@@ -247,8 +247,8 @@ pub(crate) async fn stream_run(
     Ok(sse_response(frames, heartbeat, guard, extra))
 }
 
-/// Yields the frames of the events of a run. That of one which another node has is cut if this
-/// server ends before the run: its clients take an end for that of the run.
+/// Yields the frames of the events of a run. They are cut if this server ends before the run, which
+/// another node has, or which waits for an answer: clients take an end for that of the run.
 fn frames_of<S>(
     service: &Service,
     run: &RunView,
@@ -258,7 +258,7 @@ where
     S: Stream<Item = RunEvent> + Send,
 {
     let (service, id) = (service.clone(), run.id());
-    let goes_on = run.live().is_none() && !run.status().is_terminal();
+    let goes_on = !run.status().is_terminal();
     unfold(Some((Box::pin(events), goes_on)), move |state| {
         let service = service.clone();
         async move {

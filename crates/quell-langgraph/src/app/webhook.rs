@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use quell::RunRef;
+use quell::{RunId, RunRef};
 use quell_http::View;
 use tokio::runtime::Handle;
 
@@ -158,12 +158,31 @@ impl App {
         if tracked.is_adopted && (!self.is_owed(id).await || is_told().await) {
             return;
         }
-        let telling = self.telling(thread, tracked, run);
-        let _owed = match self.webhooks().owe(telling.owner.as_ref()) {
-            Ok(owed) => owed,
+        // The place of its end, unless another pause has that now.
+        let (own, owner) = (tracked.owed.lock().take(), run.owner().map(Arc::from));
+        let place = own.map_or_else(|| self.webhooks().owe(owner.as_ref()), Ok);
+        let place = match place {
+            Ok(place) => place,
             Err(error) => return given_up(id, &error.to_string()),
         };
-        let Some(mut letter) = self.letter(telling).await else { return };
+        self.send_pause(thread, tracked, (run, mark)).await;
+        let mut owed = tracked.owed.lock();
+        // Whoever tells the end says so before it gives the place back.
+        if !tracked.is_told.load(Ordering::SeqCst) {
+            *owed = Some(place);
+        }
+    }
+
+    async fn send_pause(
+        &self,
+        thread: &Thread,
+        tracked: &Arc<Tracked>,
+        (run, mark): (&RunRef, RunId),
+    ) {
+        let id = run.id();
+        let Some(mut letter) = self.letter(self.telling(thread, tracked, run)).await else {
+            return;
+        };
         letter.pause = Some(run.clone());
         let under_way = self.under_way(id, true);
         if !self.deliver(&letter, &Fence::default()).await {

@@ -9,9 +9,10 @@ use crate::wire::event_id::Slot;
 use crate::wire::interrupt::Interrupt;
 
 impl Render {
-    /// Adds the frames with what a paused run asks, the last ones of the stream.
+    /// Adds the frames with what a paused run asks: the last ones of the stream, unless it has had
+    /// its answer.
     pub(super) fn push_pause(&self, frames: &mut Vec<Late>, request: &Payload) {
-        let attempt = self.asking.max(self.seen);
+        let attempt = if self.is_over { self.asking.max(self.seen) } else { self.seen };
         let interrupt = Interrupt::new(self.run.id(), attempt, request.clone());
         if self.modes.has("updates") {
             frames.push(Late::made(Slot::Updates, SseEvent::json("updates", &interrupt.update())));
@@ -20,7 +21,7 @@ impl Render {
             let values = interrupt.within(self.fold.current().map(|values| &**values));
             frames.push(Late::made(Slot::Values, SseEvent::json("values", &values)));
         }
-        if self.app.options().end_event {
+        if self.is_over && self.app.options().end_event {
             frames.push(Late::made(Slot::End, end_frame()));
         }
     }

@@ -114,8 +114,8 @@ pub(super) struct Render {
     pub(super) is_over: bool,
     /// The client has the events up to this one.
     pub(super) behind: u64,
-    /// The attempt that the last answer had begun when the client came: pauses before that are
-    /// passed by, and the first one behind it ends the stream.
+    /// The attempt that the last answer had begun when the client came: the stream goes on behind
+    /// pauses before that, and the first one behind it ends it.
     pub(super) attempt: u32,
     /// The attempt that the last answer among the events so far has begun.
     pub(super) seen: u32,
@@ -146,8 +146,8 @@ impl Render {
                 self.push_step(&mut frames, event, before.as_deref());
             }
             EventKind::Resumed { attempt } => self.seen = *attempt,
-            EventKind::Paused { request } if self.seen >= self.attempt => {
-                self.is_over = true;
+            EventKind::Paused { request } => {
+                self.is_over = self.seen >= self.attempt;
                 self.push_rest(&mut frames, event.run);
                 self.push_pause(&mut frames, request);
             }

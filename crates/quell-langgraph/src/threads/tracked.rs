@@ -50,7 +50,7 @@ pub(crate) struct Tracked {
     pub(crate) is_told: AtomicBool,
     /// The attempt whose pause was told last.
     pub(crate) told_pause: AtomicU32,
-    /// The place of its webhook among those that are owed.
+    /// The place of its webhook among those that are owed. A pause that is told has it meanwhile.
     pub(crate) owed: Mutex<Option<Owed>>,
     /// It was made behind other runs of its thread, some of which other nodes may have.
     pub(super) is_behind: bool,

@@ -37,7 +37,8 @@ impl StoredSpec {
     }
 
     /// Yields what the wall clock said at a time of the run, of the process that accepted it: what
-    /// the timeout of the run is reckoned by.
+    /// the timeout of the run is reckoned by. If a later process started it, whose times were ahead
+    /// by less or by more, that is off by the difference.
     pub(crate) fn unraised(&self, at: SystemTime) -> SystemTime {
         at.checked_sub(Duration::from_millis(self.ahead_ms)).unwrap_or(at)
     }
