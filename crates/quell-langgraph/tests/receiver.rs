@@ -1,6 +1,7 @@
 //! A receiver of webhooks, on a socket of its own.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -17,6 +18,8 @@ pub(crate) struct Receiver {
 /// What is written to each caller.
 pub(crate) enum Says {
     Text(String),
+    /// This, a while later.
+    Late(String),
     /// Nothing, for ever.
     Nothing,
     /// This, again and again, for as long as it is taken.
@@ -25,6 +28,11 @@ pub(crate) enum Says {
 
 pub(crate) fn status(status: &str) -> Says {
     Says::Text(format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n"))
+}
+
+/// As [`status`], when a server that began to end meanwhile is in the midst of that.
+pub(crate) fn late(status: &str) -> Says {
+    Says::Late(format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n"))
 }
 
 impl Receiver {
@@ -66,6 +74,7 @@ async fn answer(mut socket: TcpStream, tell: Tell, says: Arc<Mutex<Vec<Says>>>) 
         match says.len() {
             1 => match &says[0] {
                 Says::Text(text) => Says::Text(text.clone()),
+                Says::Late(text) => Says::Late(text.clone()),
                 Says::Nothing => Says::Nothing,
                 Says::Endless(text) => Says::Endless(text),
             },
@@ -75,6 +84,10 @@ async fn answer(mut socket: TcpStream, tell: Tell, says: Arc<Mutex<Vec<Says>>>) 
     tell.send_modify(|all| all.push(got));
     match next {
         Says::Text(text) => drop(socket.write_all(text.as_bytes()).await),
+        Says::Late(text) => {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            drop(socket.write_all(text.as_bytes()).await);
+        }
         Says::Nothing => drop(socket.read(&mut [0]).await),
         Says::Endless(text) => while socket.write_all(text.as_bytes()).await.is_ok() {},
     }

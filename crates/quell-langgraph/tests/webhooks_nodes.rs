@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use crate::nodes::stored;
-use crate::receiver::{Receiver, status};
+use crate::receiver::{Receiver, late, status};
 use crate::talk::Server;
 use crate::webhooks::{asking, options};
 use crate::webhooks_stored::until_none_is_owed;
@@ -70,6 +70,23 @@ async fn what_a_node_was_about_to_send_that_is_lost_or_has_ended_another_one_sen
         within("it is owed no more", until_none_is_owed(&b)).await;
         drop(a);
     }
+}
+
+#[tokio::test]
+async fn what_a_node_is_sending_when_it_begins_to_end_no_other_one_sends() {
+    let nodes = Nodes::new(secs(30));
+    let (a, b) = (node(&nodes.join("a")), node(&nodes.join("b")));
+    let receiver = Receiver::new(vec![late("200 OK")]).await;
+    let body = asking("echo", &json!({"text": "hi"}), &receiver.url());
+    let runs = format!("/threads/{}/runs", a.thread().await);
+    let run = a.post(&runs, &body).await;
+    within("it is sent", receiver.got(1)).await;
+    stored(&a, run.header("content-location")).await;
+    a.service.drain();
+    let plan = Shutdown { grace: secs(10), ..Shutdown::default() };
+    tokio::join!(a.service.engine().shutdown(plan), within("it is taken over", take_over(&b)));
+    within("it is owed no more", until_none_is_owed(&b)).await;
+    assert_eq!(receiver.by_now(), 1);
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quell::store::{MemoryStore, Page, Store};
-use quell::{EngineConfig, Recovery, RunFilter, StoreRetention};
+use quell::{EngineConfig, Failure, Payload, Recovery, RunContext, RunFilter, StoreRetention};
 use quell_flow::{Catalog, Component};
 use quell_http::Access;
 use quell_sqlite::SqliteStore;
@@ -14,7 +14,7 @@ use quell_test_support::{Flow, Valve};
 use serde_json::json;
 
 use crate::nodes::ask;
-use crate::receiver::{Receiver, status};
+use crate::receiver::{Receiver, late, status};
 use crate::support::app_with;
 use crate::talk::Server;
 use crate::webhooks::{asking, options};
@@ -113,6 +113,13 @@ fn a_webhook_that_was_owed_when_the_process_died_is_sent_by_the_next_one() {
     });
 }
 
+/// Takes a while to stop.
+async fn stays(ctx: RunContext, _: Payload) -> Result<Payload, Failure> {
+    ctx.stopped().await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    Ok("at last".into())
+}
+
 fn with_file(file: &Path) -> Server {
     // The process before may not be quite gone.
     let opened = std::iter::repeat_with(|| SqliteStore::open(file));
@@ -121,7 +128,9 @@ fn with_file(file: &Path) -> Server {
     let config = EngineConfig::new().store(Arc::new(store));
     let mut options = options();
     options.webhook_attempts = 100;
-    let catalog = Catalog::new().with(Component::workflow("ask", ask).resumable());
+    let catalog = Catalog::new()
+        .with(Component::workflow("ask", ask).resumable())
+        .with(Component::workflow("stays", stays));
     let (app, service, witness) = app_with(catalog, config, options, Access::open());
     Server { app, service, witness, headers: Vec::new() }
 }
@@ -213,5 +222,32 @@ fn what_waits_for_an_answer_or_is_stopped_by_the_drain_is_told_by_the_next_proce
             }
         });
     }
+    let _ = std::fs::remove_dir_all(&folder);
+}
+
+#[test]
+fn a_pause_that_is_told_while_its_server_ends_is_not_told_again() {
+    let folder = env::temp_dir().join(format!("quell-webhooks-ending-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("runs.db");
+    let others = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let receiver = others.block_on(Receiver::new(vec![late("200 OK")]));
+    process(async {
+        let server = with_file(&file);
+        let stays = json!({ "assistant_id": "stays", "input": {} });
+        server.post("/runs", &stays).await;
+        let pausing = asking("ask", &json!({}), &receiver.url());
+        let runs = format!("/threads/{}/runs/wait", server.thread().await);
+        server.post(&runs, &pausing).await;
+        receiver.got(1).await;
+        server.service.drain();
+        server.service.engine().shutdown(quell::Shutdown::default()).await;
+    });
+    process(async {
+        let server = going_on(&file).await;
+        until_owed(&server, 1).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert_eq!(receiver.by_now(), 1);
+    });
     let _ = std::fs::remove_dir_all(&folder);
 }

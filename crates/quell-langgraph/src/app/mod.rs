@@ -49,6 +49,7 @@ mod wakes;
 mod webhook;
 mod webhook_fence;
 mod webhook_left;
+mod webhook_pause;
 mod webhook_sent;
 
 pub(crate) use app::{App, to_the_end};

@@ -6,13 +6,13 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use quell::{RunId, RunRef};
+use quell::RunRef;
 use quell_http::View;
 use tokio::runtime::Handle;
 
 use crate::app::App;
 use crate::app::record::refusal_of;
-use crate::app::webhook_fence::{Fence, OWED, pause_of, record_of, spec_of};
+use crate::app::webhook_fence::{Fence, OWED, record_of, spec_of};
 use crate::app::webhook_sent::{Telling, given_up};
 use crate::threads::{Thread, Tracked};
 use crate::wire::address::Address;
@@ -121,8 +121,7 @@ impl App {
         let is_owed = !is_adopted || self.is_owed(run).await;
         let is_over = !is_owed || self.deliver(&letter, &fence).await;
         if is_over {
-            fence.end();
-            self.forget_owed(run).await;
+            self.owe_none(run, fence).await;
         }
         is_over || !self.leaves(&letter)
     }
@@ -151,11 +150,8 @@ impl App {
         tracked: &Arc<Tracked>,
         (run, attempt): (&RunRef, u32),
     ) {
-        let (id, mark) = (run.id(), pause_of(run.id(), attempt));
-        // The store's retention takes what says that one is owed before what says that it was told:
-        // without the first nobody knows.
-        let is_told = async || !matches!(self.is_stored(mark).await, Ok(false));
-        if tracked.is_adopted && (!self.is_owed(id).await || is_told().await) {
+        let id = run.id();
+        if tracked.is_adopted && !self.is_pause_left(id, attempt).await {
             return;
         }
         // The place of its end, unless another pause has that now.
@@ -165,7 +161,7 @@ impl App {
             Ok(place) => place,
             Err(error) => return given_up(id, &error.to_string()),
         };
-        self.send_pause(thread, tracked, (run, mark)).await;
+        self.send_pause(thread, tracked, (run, attempt)).await;
         let mut owed = tracked.owed.lock();
         // Whoever tells the end says so before it gives the place back.
         if !tracked.is_told.load(Ordering::SeqCst) {
@@ -177,7 +173,7 @@ impl App {
         &self,
         thread: &Thread,
         tracked: &Arc<Tracked>,
-        (run, mark): (&RunRef, RunId),
+        (run, attempt): (&RunRef, u32),
     ) {
         let id = run.id();
         let Some(mut letter) = self.letter(self.telling(thread, tracked, run)).await else {
@@ -185,17 +181,10 @@ impl App {
         };
         letter.pause = Some(run.clone());
         let under_way = self.under_way(id, true);
-        if !self.deliver(&letter, &Fence::default()).await {
-            return;
-        }
-        under_way.over();
-        if self.has_records() {
-            let spec = spec_of(id, PAUSE, run.owner()).id(mark);
-            drop(self.engine().submit_durably(spec, async |_| Ok(())).await);
-            // The end of the run may have been told meanwhile, and taken away what there was.
-            if !self.is_owed(id).await {
-                self.forget_owed(id).await;
-            }
+        self.begin_pause(run, attempt).await;
+        if self.deliver(&letter, &Fence::default()).await {
+            under_way.over();
+            self.end_pause(id, attempt).await;
         }
     }
 
@@ -226,6 +215,3 @@ impl Drop for Owing<'_> {
         }
     }
 }
-
-/// The name of the step that says that a pause was told.
-const PAUSE: &str = "webhook-pause";

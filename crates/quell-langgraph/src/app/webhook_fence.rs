@@ -1,9 +1,11 @@
 //! [`Fence`]: which of several nodes sends a webhook, and the records of one that is owed.
 
+use std::sync::Arc;
+
 use quell::store::Page;
-use quell::{RunFilter, RunId, RunRef, RunSpec, RunStatus};
+use quell::{RunContext, RunFilter, RunId, RunRef, RunSpec, RunStatus, StopDelivery};
 use quell_http::{LookupError, RECORD};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::sleep;
 use uuid::Uuid;
 
@@ -15,16 +17,42 @@ use crate::app::leaving::PAUSES;
 /// the node is lost, another one ends the step, and has the next one. Alone there is none.
 #[derive(Debug, Default)]
 pub(super) struct Fence {
-    step: Option<(RunRef, oneshot::Sender<()>)>,
+    step: Option<Step>,
+}
+
+/// The step of a fence.
+#[derive(Debug)]
+struct Step {
+    run: RunRef,
+    /// It ends when this is dropped.
+    _end: oneshot::Sender<()>,
+    /// Whoever posts has the only permit. Closed by the step that ends: nobody posts then.
+    posts: Arc<Semaphore>,
+}
+
+/// A post under way. A server that ends has the time of its drain for it.
+#[derive(Debug)]
+pub(super) struct Posting(Option<OwnedSemaphorePermit>);
+
+impl Posting {
+    /// The receiver has it, or it is given up: the step waits until that is stored.
+    pub(super) fn over(self) {
+        if let Some(permit) = self.0 {
+            permit.forget();
+        }
+    }
 }
 
 impl Fence {
-    /// Tells whether this process may send it still.
-    pub(super) fn holds(&self) -> bool {
-        self.step.as_ref().is_none_or(|(step, _)| step.status() == RunStatus::Running)
+    /// Begins a post; none if this process may send it no longer.
+    pub(super) async fn post(&self) -> Option<Posting> {
+        let Some(step) = &self.step else { return Some(Posting(None)) };
+        let permit = Arc::clone(&step.posts).acquire_owned().await.ok()?;
+        // A node that has lost its lease closes nothing.
+        (step.run.status() == RunStatus::Running).then_some(Posting(Some(permit)))
     }
 
-    /// Ends it: the webhook is sent, or given up.
+    /// Ends it: others may send the webhook, if it is owed still.
     pub(super) fn end(self) {
         drop(self);
     }
@@ -55,23 +83,42 @@ impl App {
 
     async fn fence_as(&self, run: RunId, id: RunId) -> Result<Fence, LookupError> {
         let ((starts, has_started), (end, ended)) = (oneshot::channel(), oneshot::channel::<()>());
-        let spec = spec_of(run, FENCE, None).id(id);
-        let body = async move |_ctx| {
+        let posts = Arc::new(Semaphore::new(1));
+        let spec = spec_of(run, FENCE, None).id(id).stop_delivery(StopDelivery::Signal);
+        let own = Arc::clone(&posts);
+        let body = async move |ctx: RunContext| {
             let _ = starts.send(());
-            // Until the other side is dropped.
-            let _ = ended.await;
+            // Until the other side is dropped; or the server ends, and nothing is posted.
+            let is_idle = async {
+                ctx.stopped().await;
+                let permit = own.acquire().await;
+                own.close();
+                drop(permit);
+            };
+            tokio::select! {
+                _ = ended => {}
+                () = is_idle => {}
+            }
             Ok(())
         };
         let step = self.engine().submit_durably(spec, body).await;
         let step = step.map_err(|_| LookupError::Unavailable)?.into_ref();
         // An engine that ends leaves to others what has not begun.
         has_started.await.map_err(|_| LookupError::Unavailable)?;
-        Ok(Fence { step: Some((step, end)) })
+        Ok(Fence { step: Some(Step { run: step, _end: end, posts }) })
     }
 
     /// Tells whether the webhook of a run is owed, as far as the store tells.
     pub(super) async fn is_owed(&self, run: RunId) -> bool {
         !self.has_records() || !matches!(self.is_stored(record_of(run)).await, Ok(false))
+    }
+
+    /// Forgets that the webhook of a run is owed, which is sent or given up, and ends its fence.
+    /// Whoever has the next fence sees that nothing is owed.
+    pub(super) async fn owe_none(&self, run: RunId, fence: Fence) {
+        forget(self.engine(), record_of(run)).await;
+        fence.end();
+        self.forget_owed(run).await;
     }
 
     /// Forgets that the webhook of a run is owed, and what else is stored of it.
@@ -119,9 +166,14 @@ pub(super) fn record_of(run: RunId) -> RunId {
     RunId::from_uuid(Uuid::new_v5(&RECORDS, run.as_uuid().as_bytes()))
 }
 
-/// Yields the id of the mark that a pause of a run was told.
+/// Yields the id of the mark that a pause of a run is told, or was.
 pub(super) fn pause_of(run: RunId, attempt: u32) -> RunId {
     numbered(run, b'p', attempt)
+}
+
+/// Yields the id of the note that it is not told yet.
+pub(super) fn pending_of(run: RunId, attempt: u32) -> RunId {
+    numbered(run, b'n', attempt)
 }
 
 fn fence_of(run: RunId, nth: u32) -> RunId {
@@ -168,7 +220,8 @@ mod tests {
         let (winner, loser) = if one.is_some() { (&a, &b) } else { (&b, &a) };
         assert!(loser.fence(run).await.unwrap().is_none());
         let fence = one.or(other).unwrap();
-        assert!(fence.holds() && loser.is_owed(run).await);
+        drop(fence.post().await.expect("it may send it"));
+        assert!(loser.is_owed(run).await);
         fence.end();
         winner.forget_owed(run).await;
         let left = RunFilter::new().label(RECORD, label_of(run));
@@ -187,8 +240,16 @@ mod tests {
         let run = RunId::from_uuid(Uuid::now_v7());
         let fence = a.fence(run).await.unwrap().unwrap();
         assert!(b.fence(run).await.unwrap().is_none());
-        a.engine().shutdown(quell::Shutdown::default()).await;
-        assert!(!fence.holds());
-        assert!(b.fence(run).await.unwrap().unwrap().holds());
+        // What is under way when it begins to end is waited for.
+        let posting = fence.post().await.unwrap();
+        let end = a.engine().shutdown(quell::Shutdown::default());
+        let under_way = async {
+            sleep(PAUSES.0).await;
+            assert!(b.fence(run).await.unwrap().is_none());
+            drop(posting);
+        };
+        tokio::join!(end, under_way);
+        assert!(fence.post().await.is_none());
+        assert!(b.fence(run).await.unwrap().unwrap().post().await.is_some());
     }
 }

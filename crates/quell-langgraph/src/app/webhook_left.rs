@@ -109,13 +109,12 @@ impl App {
                     Some(letter) => app.deliver(letter, &fence).await,
                     None => true,
                 };
-                fence.end();
                 if is_over {
                     let is_temporary = Asked::of(&run).is_some_and(|asked| asked.is_temporary);
                     if is_temporary && !app.is_for_others(run.owner(), id) {
                         forget(app.engine(), id).await;
                     }
-                    app.forget_owed(id).await;
+                    app.owe_none(id, fence).await;
                 }
             }
             under_way.over();

@@ -118,11 +118,13 @@ impl App {
         let mut nth = 1;
         loop {
             let turn = self.webhooks().turn(owner.as_ref(), address).await;
-            if !fence.holds() || self.leaves(letter) {
+            if self.leaves(letter) {
                 return false;
             }
+            let Some(posting) = fence.post().await else { return false };
             if self.is_withdrawn(letter).await {
                 tracing::debug!(run.uuid = %run, "a webhook is not sent: its run is deleted");
+                posting.over();
                 break;
             }
             let posted = self.webhooks().post(address, body).await;
@@ -130,14 +132,17 @@ impl App {
             match posted {
                 Ok(()) => {
                     tracing::debug!(run.uuid = %run, to = %address, "a webhook is sent");
+                    posting.over();
                     break;
                 }
                 Err(untaken) if untaken.is_passing && self.webhooks().goes_on_behind(nth) => {}
                 Err(untaken) => {
                     given_up(*run, &format!("{address}: {} (try {nth})", untaken.why));
+                    posting.over();
                     break;
                 }
             }
+            drop(posting);
             sleep(pause_behind(nth)).await;
             nth += 1;
         }
