@@ -53,7 +53,8 @@ pub(crate) fn returned_more(said: &Payload, run: RunId) -> Payload {
         Some(_) => Some(Keys::from([("content".into(), item.clone())])),
         None => keys_of(item),
     };
-    whole(to_list(said).iter().filter_map(keys).collect(), run)
+    let said = to_list(said);
+    whole(said.iter().filter(|item| is_message(item)).filter_map(keys).collect(), run)
 }
 
 /// Writes messages of a run as a list, each with a type and an id.
@@ -154,6 +155,7 @@ fn complete(mut keys: Keys, id: impl FnOnce(&Keys) -> String) -> Payload {
 fn keys_of(item: &Payload) -> Option<Keys> {
     if let Ok([role, content]) = item.parse::<[Payload; 2]>() {
         role.as_text()?;
+        let content = if content.is_null() { "".into() } else { content };
         return Some(Keys::from([("role".into(), role), ("content".into(), content)]));
     }
     keys_of_object(item)
@@ -171,6 +173,11 @@ fn keys_of_object(item: &Payload) -> Option<Keys> {
     let is_null = keys.get("content").map(Payload::is_null);
     if is_null == Some(true) {
         keys.insert("content".into(), "".into());
+    }
+    // As upstream: a number is taken for its text.
+    let id = keys.get("id").map(|id| id.as_json().trim().to_owned());
+    if let Some(number) = id.filter(|id| id.starts_with(|it: char| it == '-' || it.is_numeric())) {
+        keys.insert("id".into(), number.into());
     }
     (is_null.is_some() || is_removal(&keys)).then_some(keys)
 }
@@ -286,7 +293,10 @@ mod tests {
     #[test]
     fn what_is_said_again_under_a_declared_key_is_the_same_in_whatever_form_it_was() {
         let (run, later) = (RunId::from_text("r"), RunId::from_text("later"));
-        let said = json!(["text", ["assistant", "pair"], { "content": "bare" }, 5, { "a": 1 }]);
+        let robot = json!({ "role": "robot", "content": "x" });
+        let none = [json!(5), json!({ "a": 1 }), json!(["hello", "world"]), robot];
+        let said = json!(["text", ["assistant", "pair"], { "content": "bare" }]);
+        let said = json!([said.as_array().unwrap().as_slice(), &none].concat());
         let all = returned_more(&said.into(), run);
         let told = |it: &Keys| ["type", "content", "id"].map(|key| text_of(it, key).unwrap());
         let read: Vec<Keys> = all.parse().unwrap();
@@ -298,6 +308,18 @@ mod tests {
         let one = to_list(&returned_more(&"text".into(), run));
         assert_eq!(joined(Some(&all), one), to_list(&all), "alone it has the same id");
         assert_eq!(to_list(&returned_more(&Payload::from(Value::Null), run)), []);
+    }
+
+    #[test]
+    fn the_id_of_a_message_may_be_a_number_and_what_it_says_null() {
+        let run = RunId::from_text("r");
+        let said = json!([{ "type": "ai", "content": "c", "id": -7 }, ["user", null]]);
+        let all = returned_more(&said.into(), run);
+        let read: Vec<Keys> = all.parse().unwrap();
+        assert_eq!(text_of(&read[0], "id").unwrap(), "-7");
+        assert_eq!(text_of(&read[1], "content").unwrap(), "");
+        let gone = returned_more(&json!([{ "type": "remove", "id": -7 }]).into(), run);
+        assert_eq!(joined(Some(&all), to_list(&gone)), to_list(&all)[1..]);
     }
 
     #[test]

@@ -169,6 +169,7 @@ impl ComponentEntry {
         };
         let stray = self.stray_keys(sort).into_iter().map(|(key, words)| at(&[key], words));
         let mut faults: Vec<PlanError> = stray.collect();
+        faults.extend(self.bad_node().map(|words| at(&["nodes"], &words)));
         let of_model = |model: &ModelEntry| model.faults(|key| is_lost(&["model", key]));
         for (key, words) in self.model.iter().flat_map(of_model) {
             faults.push(at(&[&["model"], key.as_slice()].concat(), &words));

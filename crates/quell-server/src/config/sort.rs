@@ -1,5 +1,7 @@
 //! What sort of component an entry of `quell.toml` is, and which of its keys do not go with that.
 
+use std::collections::HashSet;
+
 use quell_flow::{PlanError, limits};
 
 use super::components::ComponentEntry;
@@ -136,5 +138,19 @@ impl ComponentEntry {
             _ => of_service.map(|key| (key, "goes with `url`")).collect(),
         };
         strays.into_iter().chain(goes_with_plan).chain(goes_with_both).collect()
+    }
+
+    /// Finds a name that no node can have: clients name nodes, and all of them, and the ends of a
+    /// graph.
+    pub(super) fn bad_node(&self) -> Option<String> {
+        let mut seen = HashSet::new();
+        self.nodes.iter().find_map(|name| match name.as_str() {
+            "" => Some("expected a name for each node".to_owned()),
+            "*" | "__start__" | "__end__" => {
+                Some(format!("`{name}` is no name of a node: it means all, or an end of the graph"))
+            }
+            _ if seen.insert(name) => None,
+            _ => Some(format!("`{name}` stands twice; expected a name of its own for each node")),
+        })
     }
 }

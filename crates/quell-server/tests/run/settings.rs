@@ -22,6 +22,8 @@ fn a_fault_that_a_setting_has_made_is_laid_to_the_setting() {
         ("agents.writer.run=[]", "error: --set agents.writer.run=…: ", "empty command"),
         ("agents.writer.plan=a.toml", "error: --set agents.writer.plan=a.toml: ", ""),
         ("agents.x.description=new", "error: --set agents.x.description=…: ", "`x`: expected one"),
+        ("agents.writer.nodes=['a','a']", "error: --set agents.writer.nodes=…: ", "stands twice"),
+        ("agents.ask.nodes=['__end__']", "error: --set agents.ask.nodes=…: ", "no name of a node"),
         ("agents.ask={}", "error: --set agents.ask=…: ", "expected one of `run"),
     ] {
         let stderr = refused(&scratch, setting);
