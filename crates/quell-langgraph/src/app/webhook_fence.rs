@@ -96,6 +96,7 @@ impl App {
                 drop(permit);
             };
             tokio::select! {
+                biased;
                 _ = ended => {}
                 () = is_idle => {}
             }
