@@ -1,5 +1,6 @@
-//! The page while much goes on: short runs at a fixed rate, and cancels beside them, without and
-//! with a browser that shows the runs.
+//! The page while much goes on: short runs at a fixed rate, and cancels beside them, without it,
+//! with what the page asks the server for, and with a browser that shows the runs, which takes
+//! processors of this machine as well.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,37 +19,56 @@ use crate::load::AGENT;
 use crate::resident;
 use crate::side::{Folder, Side};
 
-/// Without and with the page, by turns.
+/// Without the page, with what it asks for, and with the page, by turns.
 pub(crate) async fn compare(http: &Http, ours: &Side, browser: &Path) -> Result<(), String> {
     let shape = format!(
         "{PER_SECOND} short runs a second for {} s, cancels beside them; {ROUNDS} rounds without \
-         and with the page, by turns; the browser has what processors others leave",
+         the page, with its requests alone, and with it in a browser, by turns; that has what \
+         processors others leave",
         ROUND.as_secs()
     );
     section("http/page: from cancel to RunCancelled, with the page open", &shape);
     busy(http, &mut Cancels::new(ours), WARM_UP).await?;
-    let (mut closed, mut open) = (Cancels::new(ours), Cancels::new(ours));
+    let [mut closed, mut asked, mut open] = [(); 3].map(|()| Cancels::new(ours));
     let (mut runs, mut pages) = (0, Vec::new());
     for _ in 0..ROUNDS {
         busy(http, &mut closed, ROUND).await?;
+        tokio::select! {
+            biased;
+            done = busy(http, &mut asked, ROUND) => drop(done?),
+            never = asks(http, &ours.url) => never?,
+        }
         let page = Browser::open(http, browser, &ours.url).await?;
         let seen = async { Ok(page.looked_at(ROUND).await) };
         let (made, seen) = tokio::try_join!(busy(http, &mut open, ROUND), seen)?;
         runs += made;
         pages.push(seen);
     }
-    closed.print(http, "closed").await?;
-    open.print(http, "open").await?;
+    for (cancels, name) in [(&closed, "closed"), (&asked, "asked"), (&open, "open")] {
+        cancels.print(http, name).await?;
+    }
     println!("   {runs} short runs with the page open");
     for page in pages {
         let at = page.resident.iter().map(|bytes| (bytes >> 20).to_string()).collect::<Vec<_>>();
         let spent = page.spent.as_secs_f64();
         println!("   the page: {spent:.1} s of processor time; MiB in turn: {}", at.join(", "));
     }
-    for (part, of) in [("p50", 500), ("p99", 990)] {
-        ratio(&format!("http/page/{part}"), quotient((open.at(of), closed.at(of))));
+    for (cancels, name) in [(&asked, "asked"), (&open, "open")] {
+        for (part, of) in [("p50", 500), ("p99", 990)] {
+            let quotient = quotient((cancels.at(of), closed.at(of)));
+            ratio(&format!("http/page/{name}/{part}"), quotient);
+        }
     }
     Ok(())
+}
+
+/// Reads the runs as the page does, for ever.
+async fn asks(http: &Http, url: &str) -> Result<(), String> {
+    let mut due = interval(Duration::from_secs(1));
+    loop {
+        due.tick().await;
+        http.get(&format!("{url}/v1/runs?limit=100&values=false")).await?;
+    }
 }
 
 /// Short runs and cancels for so long; tells how many short runs there were.
