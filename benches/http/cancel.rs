@@ -192,7 +192,7 @@ impl<'a> Cancels<'a> {
 }
 
 /// Spreads the cancels over the time between two ticks.
-fn pause(round: u64) -> Duration {
+pub(crate) fn pause(round: u64) -> Duration {
     Duration::from_millis(round * 7 % PACE.tick_ms)
 }
 

@@ -16,8 +16,8 @@
 //! 6. `stored`: the same with a store in a file, against without.
 //! 7. `service`: components that are services: runs per second through 1 and 8 clients, and of
 //!    the same requests without quell; from a cancel to the end of a silent model's connection.
-//! 8. `page`: cancels beside 1,000 short runs a second, without and with a browser that has the
-//!    page open, and what that takes.
+//! 8. `page`: cancels beside 1,000 short runs a second, without the page, with its requests alone,
+//!    and with a browser that has it open; what that takes.
 //! 9. `floor`: processor time per short run, against a bare route that answers the same bytes;
 //!    `cost_short`, `cost_cancel`: that of our server by its threads, and of the same runs on an
 //!    engine in this process: what HTTP adds.

@@ -13,7 +13,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::agentos;
-use crate::cancel::Cancels;
+use crate::cancel::{Cancels, pause};
 use crate::client::Http;
 use crate::load::AGENT;
 use crate::resident;
@@ -78,7 +78,7 @@ async fn busy(http: &Http, cancels: &mut Cancels<'_>, time: Duration) -> Result<
     let stops = async {
         let mut round = 0;
         while Instant::now() < until {
-            cancels.once(http, &AGENT, Duration::from_millis(round % 20)).await?;
+            cancels.once(http, &AGENT, pause(round)).await?;
             round += 1;
         }
         Ok(())

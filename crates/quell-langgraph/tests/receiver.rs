@@ -16,6 +16,7 @@ pub(crate) struct Receiver {
 }
 
 /// What is written to each caller.
+#[derive(Clone)]
 pub(crate) enum Says {
     Text(String),
     /// This, a while later.
@@ -27,12 +28,17 @@ pub(crate) enum Says {
 }
 
 pub(crate) fn status(status: &str) -> Says {
-    Says::Text(format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n"))
+    Says::Text(bare(status))
 }
 
 /// As [`status`], when a server that began to end meanwhile is in the midst of that.
 pub(crate) fn late(status: &str) -> Says {
-    Says::Late(format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n"))
+    Says::Late(bare(status))
+}
+
+/// An answer without a body.
+fn bare(status: &str) -> String {
+    format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n")
 }
 
 impl Receiver {
@@ -72,12 +78,7 @@ async fn answer(mut socket: TcpStream, tell: Tell, says: Arc<Mutex<Vec<Says>>>) 
     let next = {
         let mut says = says.lock().unwrap();
         match says.len() {
-            1 => match &says[0] {
-                Says::Text(text) => Says::Text(text.clone()),
-                Says::Late(text) => Says::Late(text.clone()),
-                Says::Nothing => Says::Nothing,
-                Says::Endless(text) => Says::Endless(text),
-            },
+            1 => says[0].clone(),
             _ => says.remove(0),
         }
     };

@@ -1,7 +1,7 @@
 //! Webhooks with a store: one that was owed when the process died is sent by the next one.
 
 use std::env;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,9 +12,10 @@ use quell_http::Access;
 use quell_sqlite::SqliteStore;
 use quell_test_support::{Flow, Valve};
 use serde_json::json;
+use tokio::runtime::{Builder, Runtime};
 
 use crate::nodes::ask;
-use crate::receiver::{Receiver, late, status};
+use crate::receiver::{Receiver, Says, late, status};
 use crate::support::app_with;
 use crate::talk::Server;
 use crate::webhooks::{asking, options};
@@ -47,7 +48,7 @@ pub(crate) async fn until_none_is_owed(server: &Server) {
 
 /// A process that dies: all its tasks end at once.
 pub(crate) fn process<T>(work: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let runtime = Builder::new_multi_thread().enable_all().build().unwrap();
     let done = runtime.block_on(work);
     runtime.shutdown_background();
     done
@@ -56,13 +57,8 @@ pub(crate) fn process<T>(work: impl Future<Output = T>) -> T {
 #[test]
 fn a_webhook_that_was_owed_when_the_process_died_is_sent_by_the_next_one() {
     let store = Arc::new(MemoryStore::new());
-    let others = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let receiver = others.block_on(Receiver::new(vec![
-        status("503 Busy"),
-        status("503 Busy"),
-        status("503 Busy"),
-        status("200 OK"),
-    ]));
+    let (_others, receiver) =
+        beside(vec![status("503 Busy"), status("503 Busy"), status("503 Busy"), status("200 OK")]);
     let live = process(async {
         let (server, own) = nth(1, &store).await;
         let thread = server.thread().await;
@@ -113,6 +109,21 @@ fn a_webhook_that_was_owed_when_the_process_died_is_sent_by_the_next_one() {
     });
 }
 
+/// A folder for the file of a store.
+fn fresh(name: &str) -> (PathBuf, PathBuf) {
+    let folder = env::temp_dir().join(format!("{name}-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("runs.db");
+    (folder, file)
+}
+
+/// A receiver that outlives each process, with what it runs on.
+fn beside(says: Vec<Says>) -> (Runtime, Receiver) {
+    let others = Builder::new_multi_thread().enable_all().build().unwrap();
+    let receiver = others.block_on(Receiver::new(says));
+    (others, receiver)
+}
+
 /// Takes a while to stop.
 async fn stays(ctx: RunContext, _: Payload) -> Result<Payload, Failure> {
     ctx.stopped().await;
@@ -147,12 +158,9 @@ async fn going_on(file: &Path) -> Server {
 
 #[test]
 fn with_a_file_what_was_not_acknowledged_is_sent_again_after_a_restart_and_nothing_else() {
-    let folder = env::temp_dir().join(format!("quell-webhooks-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    let file = folder.join("runs.db");
-    let others = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let (folder, file) = fresh("quell-webhooks");
     let answers = vec![status("200 OK"), status("200 OK"), status("503 Busy"), status("200 OK")];
-    let receiver = others.block_on(Receiver::new(answers));
+    let (_others, receiver) = beside(answers);
     let asked = process(async {
         let server = with_file(&file);
         let pausing = asking("ask", &json!({}), &receiver.url());
@@ -186,11 +194,8 @@ fn with_a_file_what_was_not_acknowledged_is_sent_again_after_a_restart_and_nothi
 
 #[test]
 fn what_waits_for_an_answer_or_is_stopped_by_the_drain_is_told_by_the_next_process_once() {
-    let folder = env::temp_dir().join(format!("quell-webhooks-left-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    let file = folder.join("runs.db");
-    let others = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let receiver = others.block_on(Receiver::new(vec![status("503 Busy"), status("200 OK")]));
+    let (folder, file) = fresh("quell-webhooks-left");
+    let (_others, receiver) = beside(vec![status("503 Busy"), status("200 OK")]);
     let live = process(async {
         let server = with_file(&file);
         let slow = asking("slow", &json!({"ms": 60_000, "tag": "t"}), &receiver.url());
@@ -227,11 +232,8 @@ fn what_waits_for_an_answer_or_is_stopped_by_the_drain_is_told_by_the_next_proce
 
 #[test]
 fn a_pause_that_is_told_while_its_server_ends_is_not_told_again() {
-    let folder = env::temp_dir().join(format!("quell-webhooks-ending-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    let file = folder.join("runs.db");
-    let others = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let receiver = others.block_on(Receiver::new(vec![late("200 OK")]));
+    let (folder, file) = fresh("quell-webhooks-ending");
+    let (_others, receiver) = beside(vec![late("200 OK")]);
     process(async {
         let server = with_file(&file);
         let stays = json!({ "assistant_id": "stays", "input": {} });

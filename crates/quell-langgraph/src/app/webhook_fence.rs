@@ -117,7 +117,9 @@ impl App {
     /// Forgets that the webhook of a run is owed, which is sent or given up, and ends its fence.
     /// Whoever has the next fence sees that nothing is owed.
     pub(super) async fn owe_none(&self, run: RunId, fence: Fence) {
-        forget(self.engine(), record_of(run)).await;
+        if fence.step.is_some() {
+            forget(self.engine(), record_of(run)).await;
+        }
         fence.end();
         self.forget_owed(run).await;
     }

@@ -116,7 +116,7 @@ impl App {
     pub(super) async fn deliver(&self, letter: &Letter, fence: &Fence) -> bool {
         let Letter { run, owner, address, body, .. } = letter;
         let mut nth = 1;
-        loop {
+        let last = loop {
             let turn = self.webhooks().turn(owner.as_ref(), address).await;
             if self.leaves(letter) {
                 return false;
@@ -124,28 +124,26 @@ impl App {
             let Some(posting) = fence.post().await else { return false };
             if self.is_withdrawn(letter).await {
                 tracing::debug!(run.uuid = %run, "a webhook is not sent: its run is deleted");
-                posting.over();
-                break;
+                break posting;
             }
             let posted = self.webhooks().post(address, body).await;
             drop(turn);
             match posted {
                 Ok(()) => {
                     tracing::debug!(run.uuid = %run, to = %address, "a webhook is sent");
-                    posting.over();
-                    break;
+                    break posting;
                 }
                 Err(untaken) if untaken.is_passing && self.webhooks().goes_on_behind(nth) => {}
                 Err(untaken) => {
                     given_up(*run, &format!("{address}: {} (try {nth})", untaken.why));
-                    posting.over();
-                    break;
+                    break posting;
                 }
             }
             drop(posting);
             sleep(pause_behind(nth)).await;
             nth += 1;
-        }
+        };
+        last.over();
         true
     }
 
