@@ -117,7 +117,8 @@ const tests = {
   async "what is abandoned is named wherever it is told, until it has ended"() {
     await server.starts("agent/leaves", "leaves", { grace_ms: 500 });
     await open("runs/leaves");
-    await until("document.querySelector('.state')?.innerText.includes('running')");
+    // Stopped before, it would be found.
+    await page.locator(".log li", { hasText: /\bleft\b/ }).waitFor();
     await page.getByRole("button", { name: "Stop", exact: true }).click();
     const left = /bash \(seems to have left pid \d+\)/;
     await page.locator(".strip .bad", { hasText: left }).waitFor();
