@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use quell::testing::cluster::{Node, Nodes, Trouble};
-use quell::{EngineConfig, Recovery, Shutdown};
+use quell::{EngineConfig, Shutdown};
 use quell_http::Access;
 use quell_test_support::{secs, within};
 use serde_json::json;
@@ -13,7 +13,7 @@ use crate::nodes::stored;
 use crate::receiver::{Receiver, late, status};
 use crate::talk::Server;
 use crate::webhooks::{asking, options};
-use crate::webhooks_stored::until_none_is_owed;
+use crate::webhooks_stored::{recovery, until_none_is_owed};
 
 pub(crate) fn node(node: &Arc<Node>) -> Server {
     let config = EngineConfig::new().grace(secs(1) / 10).abort_wait(secs(1) / 10);
@@ -26,7 +26,7 @@ pub(crate) fn node(node: &Arc<Node>) -> Server {
 /// Takes over from a node that is gone, as a server does, and asks for nothing else.
 async fn take_over(by: &Server) {
     let engine = by.service.engine();
-    while engine.take_over(|_| Recovery::Fail).await.unwrap().is_none() {
+    while engine.take_over(|run| recovery(by, run)).await.unwrap().is_none() {
         sleep(secs(1) / 20).await;
     }
 }
@@ -87,6 +87,30 @@ async fn what_a_node_is_sending_when_it_begins_to_end_no_other_one_sends() {
     tokio::join!(a.service.engine().shutdown(plan), within("it is taken over", take_over(&b)));
     within("it is owed no more", until_none_is_owed(&b)).await;
     assert_eq!(receiver.by_now(), 1);
+}
+
+#[tokio::test]
+async fn a_pause_that_a_node_is_telling_when_it_begins_to_end_no_other_one_tells() {
+    let nodes = Nodes::new(secs(30));
+    let (a, b) = (node(&nodes.join("a")), node(&nodes.join("b")));
+    let receiver = Receiver::new(vec![late("200 OK")]).await;
+    let asks = asking("interrupting", &json!({"now": 1}), &receiver.url());
+    let thread = format!("/threads/{}", a.thread().await);
+    let run = a.post(&format!("{thread}/runs"), &asks).await;
+    within("it is sent", receiver.got(1)).await;
+    stored(&a, run.header("content-location")).await;
+    a.service.drain();
+    let plan = Shutdown { grace: secs(10), ..Shutdown::default() };
+    tokio::join!(a.service.engine().shutdown(plan), within("it is taken over", take_over(&b)));
+    // It would tell it now.
+    b.get(&thread).await;
+    sleep(secs(1)).await;
+    let answer = json!({"assistant_id": "interrupting", "command": {"resume": "yes"}});
+    b.post(&format!("{thread}/runs/wait"), &answer).await;
+    let all = within("its end is told", receiver.got(2)).await;
+    assert_eq!(all[1].1["values"]["log"], json!(["answer:yes"]), "{all:?}");
+    within("it is owed no more", until_none_is_owed(&b)).await;
+    assert_eq!(receiver.by_now(), 2);
 }
 
 #[tokio::test]

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use quell::store::{MemoryStore, Page, Store};
+use quell::store::{MemoryStore, Page, RunRecord, Store};
 use quell::{EngineConfig, Failure, Payload, Recovery, RunContext, RunFilter, StoreRetention};
 use quell_flow::{Catalog, Component};
 use quell_http::Access;
+use quell_langgraph::Options;
 use quell_sqlite::SqliteStore;
-use quell_test_support::{Flow, Valve};
+use quell_test_support::{Flow, Valve, within};
 use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 
@@ -132,13 +133,17 @@ async fn stays(ctx: RunContext, _: Payload) -> Result<Payload, Failure> {
 }
 
 fn with_file(file: &Path) -> Server {
+    let mut options = options();
+    options.webhook_attempts = 100;
+    with_file_and(file, options)
+}
+
+fn with_file_and(file: &Path, options: Options) -> Server {
     // The process before may not be quite gone.
     let opened = std::iter::repeat_with(|| SqliteStore::open(file));
     let paced = opened.inspect(|_| std::thread::sleep(Duration::from_millis(10)));
     let store = paced.take(500).find_map(Result::ok).unwrap();
     let config = EngineConfig::new().store(Arc::new(store));
-    let mut options = options();
-    options.webhook_attempts = 100;
     let catalog = Catalog::new()
         .with(Component::workflow("ask", ask).resumable())
         .with(Component::workflow("stays", stays));
@@ -148,12 +153,18 @@ fn with_file(file: &Path) -> Server {
 
 /// As [`with_file`], of a later process: what the one before has left goes on.
 async fn going_on(file: &Path) -> Server {
-    let server = with_file(file);
-    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-    let decide = |run: &_| server.service.catalog().recovery(run, &store);
+    recovered(with_file(file)).await
+}
+
+async fn recovered(server: Server) -> Server {
     let engine = server.service.engine();
-    engine.recover(|run| decide(run).unwrap_or(Recovery::Fail)).await.unwrap();
+    engine.recover(|run| recovery(&server, run)).await.unwrap();
     server
+}
+
+pub(crate) fn recovery(server: &Server, run: &RunRecord) -> Recovery {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    server.service.catalog().recovery(run, &store).unwrap_or(Recovery::Fail)
 }
 
 #[test]
@@ -201,10 +212,16 @@ fn what_waits_for_an_answer_or_is_stopped_by_the_drain_is_told_by_the_next_proce
         let slow = asking("slow", &json!({"ms": 60_000, "tag": "t"}), &receiver.url());
         let live = server.post("/runs", &slow).await.json()["run_id"].clone();
         server.until_ticking("t").await;
-        let pausing = asking("ask", &json!({}), &receiver.url());
-        let thread = server.thread().await;
-        server.post(&format!("/threads/{thread}/runs/wait"), &pausing).await;
-        receiver.got(1).await;
+        let runs = format!("/threads/{}/runs/wait", server.thread().await);
+        let earlier = json!({"assistant_id": "echo", "input": {"text": "earlier"}});
+        server.post(&runs, &earlier).await;
+        let pausing = asking("interrupting", &json!({"now": 1}), &receiver.url());
+        server.post(&runs, &pausing).await;
+        let (_, told) = receiver.got(1).await.remove(0);
+        assert_eq!(
+            (&told["values"]["text"], &told["values"]["now"]),
+            (&"earlier".into(), &1.into())
+        );
         server.service.drain();
         server.service.engine().shutdown(quell::Shutdown::default()).await;
         live
@@ -218,6 +235,8 @@ fn what_waits_for_an_answer_or_is_stopped_by_the_drain_is_told_by_the_next_proce
                 all[1..].iter().filter(|(_, told)| told["run_id"] == *run).count()
             };
             assert_eq!((told(&all[0].1["run_id"]), told(&live)), (1, 1), "{all:?}");
+            let again = all[1..].iter().find(|(_, told)| told["run_id"] == all[0].1["run_id"]);
+            assert_eq!(again.unwrap().1["values"], all[0].1["values"]);
             until_owed(&server, owed).await;
             tokio::time::sleep(Duration::from_millis(200)).await;
             assert_eq!(receiver.by_now(), 3);
@@ -250,6 +269,31 @@ fn a_pause_that_is_told_while_its_server_ends_is_not_told_again() {
         until_owed(&server, 1).await;
         tokio::time::sleep(Duration::from_millis(200)).await;
         assert_eq!(receiver.by_now(), 1);
+    });
+    let _ = std::fs::remove_dir_all(&folder);
+}
+
+#[test]
+fn what_another_process_has_left_waits_for_a_place() {
+    let (folder, file) = fresh("quell-webhooks-places");
+    let (_others, receiver) = beside(vec![status("503 Busy"), status("503 Busy"), late("200 OK")]);
+    process(async {
+        let server = with_file(&file);
+        for _ in 0..2 {
+            let pausing = asking("ask", &json!({}), &receiver.url());
+            let runs = format!("/threads/{}/runs/wait", server.thread().await);
+            server.post(&runs, &pausing).await;
+        }
+        receiver.got(2).await;
+        server.service.drain();
+        server.service.engine().shutdown(quell::Shutdown::default()).await;
+    });
+    process(async {
+        let mut options = options();
+        options.webhooks_max = 1;
+        let _server = recovered(with_file_and(&file, options)).await;
+        let all = within("both are told", receiver.got(4)).await;
+        assert_ne!(all[2].1["run_id"], all[3].1["run_id"]);
     });
     let _ = std::fs::remove_dir_all(&folder);
 }

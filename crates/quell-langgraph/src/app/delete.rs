@@ -83,6 +83,7 @@ impl App {
             let mut events = run.events();
             if tracked.is_adopted && run.pause_state().is_some() {
                 // Whoever had it may not have told that, and nothing more happens.
+                Box::pin(app.know_start(&thread, &tracked, &run)).await;
                 app.tell_pause(&thread, &tracked, &run);
             }
             while let Some(event) = next_event(&mut events).await {

@@ -12,8 +12,8 @@ use tokio::runtime::Handle;
 
 use crate::app::App;
 use crate::app::record::refusal_of;
-use crate::app::webhook_fence::{Fence, OWED, record_of, spec_of};
-use crate::app::webhook_sent::{Telling, given_up};
+use crate::app::webhook_fence::{NoFence, OWED, What, record_of, spec_of};
+use crate::app::webhook_sent::Telling;
 use crate::threads::{Thread, Tracked};
 use crate::wire::address::Address;
 use crate::wire::create::Create;
@@ -109,9 +109,9 @@ impl App {
             self.forget_owed(run).await;
             return true;
         };
-        let fence = match self.fence(run).await {
-            Ok(Some(fence)) => fence,
-            Ok(None) => return true,
+        let fence = match self.fence(run, What::End).await {
+            Ok(fence) => fence,
+            Err(NoFence::Elsewhere) => return true,
             Err(_) => {
                 self.webhooks().left.notify_one();
                 return true;
@@ -126,69 +126,7 @@ impl App {
         is_over || !self.leaves(&letter)
     }
 
-    /// Tells in the background that a run waits for an answer, if it has a webhook: for upstream
-    /// that is its end.
-    pub(super) fn tell_pause(&self, thread: &Arc<Thread>, tracked: &Arc<Tracked>, run: &RunRef) {
-        if !tracked.has_webhook {
-            return;
-        }
-        let (app, thread) = (self.clone(), Arc::clone(thread));
-        let (tracked, run) = (Arc::clone(tracked), run.clone());
-        drop(tokio::spawn(async move {
-            run.paused().await;
-            app.settled(&run).await;
-            let Some(attempt) = run.pause_state().map(|pause| pause.attempt) else { return };
-            if tracked.told_pause.fetch_max(attempt, Ordering::SeqCst) < attempt {
-                app.tell_paused(&thread, &tracked, (&run, attempt)).await;
-            }
-        }));
-    }
-
-    async fn tell_paused(
-        &self,
-        thread: &Thread,
-        tracked: &Arc<Tracked>,
-        (run, attempt): (&RunRef, u32),
-    ) {
-        let id = run.id();
-        if tracked.is_adopted && !self.is_pause_left(id, attempt).await {
-            return;
-        }
-        // The place of its end, unless another pause has that now.
-        let (own, owner) = (tracked.owed.lock().take(), run.owner().map(Arc::from));
-        let place = own.map_or_else(|| self.webhooks().owe(owner.as_ref()), Ok);
-        let place = match place {
-            Ok(place) => place,
-            Err(error) => return given_up(id, &error.to_string()),
-        };
-        self.send_pause(thread, tracked, (run, attempt)).await;
-        let mut owed = tracked.owed.lock();
-        // Whoever tells the end says so before it gives the place back.
-        if !tracked.is_told.load(Ordering::SeqCst) {
-            *owed = Some(place);
-        }
-    }
-
-    async fn send_pause(
-        &self,
-        thread: &Thread,
-        tracked: &Arc<Tracked>,
-        (run, attempt): (&RunRef, u32),
-    ) {
-        let id = run.id();
-        let Some(mut letter) = self.letter(self.telling(thread, tracked, run)).await else {
-            return;
-        };
-        letter.pause = Some(run.clone());
-        let under_way = self.under_way(id, true);
-        self.begin_pause(run, attempt).await;
-        if self.deliver(&letter, &Fence::default()).await {
-            under_way.over();
-            self.end_pause(id, attempt).await;
-        }
-    }
-
-    fn telling(&self, thread: &Thread, tracked: &Arc<Tracked>, run: &RunRef) -> Telling {
+    pub(super) fn telling(&self, thread: &Thread, tracked: &Arc<Tracked>, run: &RunRef) -> Telling {
         let mut fold = thread.look(self.engine(), tracked, run);
         let report = run.report();
         if report.status.is_terminal() {

@@ -1,10 +1,11 @@
 //! [`Fence`]: which of several nodes sends a webhook, and the records of one that is owed.
 
+use std::iter;
 use std::sync::Arc;
 
 use quell::store::Page;
-use quell::{RunContext, RunFilter, RunId, RunRef, RunSpec, RunStatus, StopDelivery};
-use quell_http::{LookupError, RECORD};
+use quell::{RunContext, RunFilter, RunId, RunRef, RunSpec, RunStatus, StopDelivery, SubmitError};
+use quell_http::RECORD;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::sleep;
 use uuid::Uuid;
@@ -18,6 +19,25 @@ use crate::app::leaving::PAUSES;
 #[derive(Debug, Default)]
 pub(super) struct Fence {
     step: Option<Step>,
+}
+
+/// What of a run a webhook tells.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum What {
+    End,
+    /// That it waits for an answer in this attempt.
+    Pause(u32),
+}
+
+/// Why this process has not got a fence.
+#[derive(Debug)]
+pub(super) enum NoFence {
+    /// Another node has it.
+    Elsewhere,
+    /// The store is in trouble, or another node takes it just now.
+    Unknown,
+    /// This process ends: others send what is left.
+    Ending,
 }
 
 /// The step of a fence.
@@ -59,29 +79,29 @@ impl Fence {
 }
 
 impl App {
-    /// Takes the webhook of a run for this process; none if another node sends it.
+    /// Takes what is to be told of a run for this process.
     ///
     /// # Errors
     ///
-    /// Fails if that is not known: the store is in trouble, or another node takes it just now.
-    pub(super) async fn fence(&self, run: RunId) -> Result<Option<Fence>, LookupError> {
+    /// Fails if another node has it, or may have, and if this one ends.
+    pub(super) async fn fence(&self, run: RunId, what: What) -> Result<Fence, NoFence> {
         if !self.is_node() || !self.has_records() {
-            return Ok(Some(Fence::default()));
+            return Ok(Fence::default());
         }
         for nth in 0..FENCES_MAX {
-            let id = fence_of(run, nth);
+            let id = fence_of(run, what, nth);
             let step = self.engine().stored_run(id).await;
-            match step.map_err(|_| LookupError::Unavailable)? {
+            match step.map_err(|_| NoFence::Unknown)? {
                 // Whoever sent it was lost, or has ended before that was done.
                 Some(step) if step.status.is_terminal() => {}
-                Some(_) => return Ok(None),
-                None => return self.fence_as(run, id).await.map(Some),
+                Some(_) => return Err(NoFence::Elsewhere),
+                None => return self.fence_as(run, id).await,
             }
         }
-        Ok(None)
+        Err(NoFence::Elsewhere)
     }
 
-    async fn fence_as(&self, run: RunId, id: RunId) -> Result<Fence, LookupError> {
+    async fn fence_as(&self, run: RunId, id: RunId) -> Result<Fence, NoFence> {
         let ((starts, has_started), (end, ended)) = (oneshot::channel(), oneshot::channel::<()>());
         let posts = Arc::new(Semaphore::new(1));
         let spec = spec_of(run, FENCE, None).id(id).stop_delivery(StopDelivery::Signal);
@@ -102,10 +122,13 @@ impl App {
             }
             Ok(())
         };
-        let step = self.engine().submit_durably(spec, body).await;
-        let step = step.map_err(|_| LookupError::Unavailable)?.into_ref();
+        let step = match self.engine().submit_durably(spec, body).await {
+            Ok(step) => step.into_ref(),
+            Err(SubmitError::ShuttingDown) => return Err(NoFence::Ending),
+            Err(_) => return Err(NoFence::Unknown),
+        };
         // An engine that ends leaves to others what has not begun.
-        has_started.await.map_err(|_| LookupError::Unavailable)?;
+        has_started.await.map_err(|_| NoFence::Ending)?;
         Ok(Fence { step: Some(Step { run: step, _end: end, posts }) })
     }
 
@@ -171,21 +194,25 @@ pub(super) fn record_of(run: RunId) -> RunId {
 
 /// Yields the id of the mark that a pause of a run is told, or was.
 pub(super) fn pause_of(run: RunId, attempt: u32) -> RunId {
-    numbered(run, b'p', attempt)
+    numbered(run, b'p', &[attempt])
 }
 
 /// Yields the id of the note that it is not told yet.
 pub(super) fn pending_of(run: RunId, attempt: u32) -> RunId {
-    numbered(run, b'n', attempt)
+    numbered(run, b'n', &[attempt])
 }
 
-fn fence_of(run: RunId, nth: u32) -> RunId {
-    numbered(run, b'f', nth)
+fn fence_of(run: RunId, what: What, nth: u32) -> RunId {
+    match what {
+        What::End => numbered(run, b'f', &[nth]),
+        What::Pause(attempt) => numbered(run, b'q', &[attempt, nth]),
+    }
 }
 
-fn numbered(run: RunId, kind: u8, nr: u32) -> RunId {
-    let [a, b, c, d] = nr.to_be_bytes();
-    RunId::from_uuid(Uuid::new_v5(&record_of(run).as_uuid(), &[kind, a, b, c, d]))
+fn numbered(run: RunId, kind: u8, nrs: &[u32]) -> RunId {
+    let nrs = nrs.iter().flat_map(|nr| nr.to_be_bytes());
+    let name: Vec<u8> = iter::once(kind).chain(nrs).collect();
+    RunId::from_uuid(Uuid::new_v5(&record_of(run).as_uuid(), &name))
 }
 
 /// The label by which the records are found that one is owed, and what it says.
@@ -208,6 +235,10 @@ pub(super) const PAGE: usize = 100;
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use quell::Shutdown;
+
     use super::*;
     use crate::app::gone::tests::two;
 
@@ -217,11 +248,11 @@ mod tests {
         let run = RunId::from_uuid(Uuid::now_v7());
         let spec = spec_of(run, OWED, None).id(record_of(run));
         drop(a.engine().submit_durably(spec, async |_| Ok(())).await.unwrap().outcome().await);
-        let (one, other) = tokio::join!(a.fence(run), b.fence(run));
-        let (one, other) = (one.ok().flatten(), other.ok().flatten());
+        let (one, other) = tokio::join!(a.fence(run, What::End), b.fence(run, What::End));
+        let (one, other) = (one.ok(), other.ok());
         assert!(one.is_some() != other.is_some());
         let (winner, loser) = if one.is_some() { (&a, &b) } else { (&b, &a) };
-        assert!(loser.fence(run).await.unwrap().is_none());
+        assert!(loser.fence(run, What::End).await.is_err());
         let fence = one.or(other).unwrap();
         drop(fence.post().await.expect("it may send it"));
         assert!(loser.is_owed(run).await);
@@ -234,25 +265,35 @@ mod tests {
         while !read().await.items.is_empty() {
             sleep(PAUSES.0).await;
         }
-        assert!(loser.fence(run).await.unwrap().is_some() && !loser.is_owed(run).await);
+        assert!(loser.fence(run, What::End).await.is_ok() && !loser.is_owed(run).await);
     }
 
     #[tokio::test]
     async fn what_a_node_was_about_to_send_that_has_ended_another_one_takes() {
-        let [a, b] = two();
-        let run = RunId::from_uuid(Uuid::now_v7());
-        let fence = a.fence(run).await.unwrap().unwrap();
-        assert!(b.fence(run).await.unwrap().is_none());
-        // What is under way when it begins to end is waited for.
-        let posting = fence.post().await.unwrap();
-        let end = a.engine().shutdown(quell::Shutdown::default());
-        let under_way = async {
-            sleep(PAUSES.0).await;
-            assert!(b.fence(run).await.unwrap().is_none());
-            drop(posting);
-        };
-        tokio::join!(end, under_way);
-        assert!(fence.post().await.is_none());
-        assert!(b.fence(run).await.unwrap().unwrap().post().await.is_some());
+        for is_told in [false, true] {
+            let [a, b] = two();
+            let run = RunId::from_uuid(Uuid::now_v7());
+            let fence = a.fence(run, What::End).await.unwrap();
+            assert!(b.fence(run, What::End).await.is_err());
+            // What is under way when it begins to end is waited for, and until that is stored.
+            let posting = fence.post().await.unwrap();
+            let plan = Shutdown { grace: Duration::from_secs(10), ..Shutdown::default() };
+            let end = a.engine().shutdown(plan);
+            let under_way = async {
+                sleep(PAUSES.0).await;
+                assert!(b.fence(run, What::End).await.is_err());
+                if is_told {
+                    posting.over();
+                    sleep(PAUSES.0 * 10).await;
+                    assert!(b.fence(run, What::End).await.is_err());
+                    fence.end();
+                } else {
+                    drop(posting);
+                    assert!(fence.post().await.is_none());
+                }
+            };
+            tokio::join!(end, under_way);
+            assert!(b.fence(run, What::End).await.unwrap().post().await.is_some());
+        }
     }
 }

@@ -14,7 +14,7 @@ use crate::app::App;
 use crate::app::gone::forget;
 use crate::app::stored::StoredRun;
 use crate::app::wakes::{Wake, Wakes};
-use crate::app::webhook_fence::{KIND, OWED, PAGE, run_of};
+use crate::app::webhook_fence::{KIND, NoFence, OWED, PAGE, What, run_of};
 use crate::app::webhook_sent::Telling;
 use crate::threads::Tracked;
 use crate::wire::asked::Asked;
@@ -89,9 +89,13 @@ impl App {
             return true;
         }
         // One after the other: no more is read than what there is room for.
-        let Ok(fence) = self.fence(id).await else {
-            self.webhooks().end(id);
-            return false;
+        let fence = match self.fence(id, What::End).await {
+            Ok(fence) => Some(fence),
+            Err(NoFence::Elsewhere) => None,
+            Err(_) => {
+                self.webhooks().end(id);
+                return false;
+            }
         };
         let telling = match &fence {
             Some(_) if self.is_owed(id).await => self.telling_of(&run).await,
