@@ -17,7 +17,7 @@ use crate::talk::{Says as _, Server};
 use crate::webhooks::{asking, options};
 
 /// Of one webhook at a time, so that the next one tells that it is over.
-fn one() -> Options {
+pub(crate) fn one() -> Options {
     let mut options = options();
     options.webhooks_max = 1;
     options
@@ -28,7 +28,7 @@ fn stored() -> EngineConfig {
 }
 
 /// Waits until a run has a webhook that is owed no more.
-async fn until_over(server: &Server) {
+pub(crate) async fn until_over(server: &Server) {
     let nowhere = asking("echo", &json!({"text": "hi"}), "http://127.0.0.1:9/");
     while server.post("/runs", &nowhere).await.status != 200 {
         sleep(Duration::from_millis(5)).await;

@@ -2,24 +2,32 @@
 
 use std::sync::Arc;
 
+use axum::http::Method;
+use quell::store::Page;
 use quell::testing::cluster::{Node, Nodes, Trouble};
-use quell::{EngineConfig, Shutdown};
-use quell_http::Access;
+use quell::{EngineConfig, RunFilter, Shutdown};
+use quell_http::{Access, RECORD};
+use quell_langgraph::Options;
 use quell_test_support::{secs, within};
 use serde_json::json;
 use tokio::time::sleep;
 
 use crate::nodes::stored;
 use crate::receiver::{Receiver, late, status};
-use crate::talk::Server;
+use crate::talk::{Server, id_of};
 use crate::webhooks::{asking, options};
+use crate::webhooks_bounds::{one, until_over};
 use crate::webhooks_stored::{recovery, until_none_is_owed};
 
 pub(crate) fn node(node: &Arc<Node>) -> Server {
-    let config = EngineConfig::new().grace(secs(1) / 10).abort_wait(secs(1) / 10);
-    let config = config.store(Arc::clone(node) as _).cluster(Arc::clone(node) as _);
     let mut options = options();
     options.webhook_attempts = 100;
+    node_with(node, options)
+}
+
+fn node_with(node: &Arc<Node>, options: Options) -> Server {
+    let config = EngineConfig::new().grace(secs(1) / 10).abort_wait(secs(1) / 10);
+    let config = config.store(Arc::clone(node) as _).cluster(Arc::clone(node) as _);
     Server::with(config, options, Access::open())
 }
 
@@ -111,6 +119,45 @@ async fn a_pause_that_a_node_is_telling_when_it_begins_to_end_no_other_one_tells
     assert_eq!(all[1].1["values"]["log"], json!(["answer:yes"]), "{all:?}");
     within("it is owed no more", until_none_is_owed(&b)).await;
     assert_eq!(receiver.by_now(), 2);
+}
+
+#[tokio::test]
+async fn a_run_may_end_in_any_way_while_a_node_tells_its_pause() {
+    for way in ["answer", "interrupt", "rollback", "delete", "thread"] {
+        let nodes = Nodes::new(secs(30));
+        let server = node_with(&nodes.join("a"), one());
+        let receiver = Receiver::new(vec![late("200 OK"), status("200 OK")]).await;
+        let thread = format!("/threads/{}", server.thread().await);
+        let asks = asking("interrupting", &json!({"now": 1}), &receiver.url());
+        let run = server.post(&format!("{thread}/runs"), &asks).await;
+        let run = run.header("content-location").to_owned();
+        within("its pause is being told", receiver.got(1)).await;
+        let answer = json!({"assistant_id": "interrupting", "command": {"resume": "yes"}});
+        let over = match way {
+            "answer" => server.post(&format!("{thread}/runs/wait"), &answer).await,
+            "delete" => server.send(Method::DELETE, &run, "").await,
+            "thread" => server.send(Method::DELETE, &thread, "").await,
+            action => {
+                server.post(&format!("{run}/cancel?wait=true&action={action}"), &json!({})).await
+            }
+        };
+        assert!(over.status.is_success(), "{way}: {over:?}");
+        within("nothing is stored of it", until_none_is_stored(&server, id_of(&run))).await;
+        within("its place is given back", until_over(&server)).await;
+        let told = if ["delete", "thread"].contains(&way) { 1 } else { 2 };
+        assert_eq!(receiver.by_now(), told, "{way}");
+        let plan = Shutdown { grace: secs(60), ..Shutdown::default() };
+        within("it ends", server.service.engine().shutdown(plan)).await;
+    }
+}
+
+/// Waits until the store has nothing of the webhook of a run.
+async fn until_none_is_stored(server: &Server, run: &str) {
+    let filter = RunFilter::new().label(RECORD, format!("webhook:{run}"));
+    let read = async || server.service.engine().stored_runs(filter.clone(), Page::first(9)).await;
+    while !read().await.unwrap().items.is_empty() {
+        sleep(secs(1) / 50).await;
+    }
 }
 
 #[tokio::test]

@@ -76,7 +76,7 @@ impl App {
         if !is_meant || tracked.is_told.swap(true, Ordering::SeqCst) {
             return;
         }
-        if tracked.is_deleted.load(Ordering::SeqCst) {
+        if run.is_deleted() || tracked.is_deleted.load(Ordering::SeqCst) {
             return self.owe_no_more(tracked);
         }
         if !self.webhooks().begin(run.id()) {
@@ -111,7 +111,7 @@ impl App {
         };
         let fence = match self.fence(run, What::End).await {
             Ok(fence) => fence,
-            Err(NoFence::Elsewhere) => return true,
+            Err(NoFence::Elsewhere | NoFence::GivenUp) => return true,
             Err(_) => {
                 self.webhooks().left.notify_one();
                 return true;

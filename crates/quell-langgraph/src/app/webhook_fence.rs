@@ -3,8 +3,10 @@
 use std::iter;
 use std::sync::Arc;
 
-use quell::store::Page;
-use quell::{RunContext, RunFilter, RunId, RunRef, RunSpec, RunStatus, StopDelivery, SubmitError};
+use quell::store::{Page, RunRecord};
+use quell::{
+    Engine, RunContext, RunFilter, RunId, RunRef, RunSpec, RunStatus, StopDelivery, SubmitError,
+};
 use quell_http::RECORD;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::sleep;
@@ -13,6 +15,7 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::app::gone::forget;
 use crate::app::leaving::PAUSES;
+use crate::app::webhook_sent::given_up;
 
 /// Says that this process sends a webhook: of several nodes by a step that is live for as long. If
 /// the node is lost, another one ends the step, and has the next one. Alone there is none.
@@ -34,6 +37,8 @@ pub(super) enum What {
 pub(super) enum NoFence {
     /// Another node has it.
     Elsewhere,
+    /// Nodes were lost with it again and again: it is given up.
+    GivenUp,
     /// The store is in trouble, or another node takes it just now.
     Unknown,
     /// This process ends: others send what is left.
@@ -44,6 +49,8 @@ pub(super) enum NoFence {
 #[derive(Debug)]
 struct Step {
     run: RunRef,
+    /// How many others had it before.
+    nth: u32,
     /// It ends when this is dropped.
     _end: oneshot::Sender<()>,
     /// Whoever posts has the only permit. Closed by the step that ends: nobody posts then.
@@ -65,16 +72,24 @@ impl Posting {
 
 impl Fence {
     /// Begins a post; none if this process may send it no longer.
-    pub(super) async fn post(&self) -> Option<Posting> {
+    pub(super) async fn post(&self, engine: &Engine) -> Option<Posting> {
         let Some(step) = &self.step else { return Some(Posting(None)) };
         let permit = Arc::clone(&step.posts).acquire_owned().await.ok()?;
-        // A node that has lost its lease closes nothing.
-        (step.run.status() == RunStatus::Running).then_some(Posting(Some(permit)))
+        step.is_live(engine).await.then_some(Posting(Some(permit)))
     }
 
     /// Ends it: others may send the webhook, if it is owed still.
     pub(super) fn end(self) {
         drop(self);
+    }
+}
+
+impl Step {
+    /// A node that has lost its lease closes nothing, and if it stood still it does not know yet.
+    async fn is_live(&self, engine: &Engine) -> bool {
+        let is_own = self.run.status() == RunStatus::Running;
+        let is_live = |stored: Option<RunRecord>| stored.is_some_and(|it| !it.status.is_terminal());
+        is_own && engine.stored_run(self.run.id()).await.map_or(true, is_live)
     }
 }
 
@@ -95,13 +110,14 @@ impl App {
                 // Whoever sent it was lost, or has ended before that was done.
                 Some(step) if step.status.is_terminal() => {}
                 Some(_) => return Err(NoFence::Elsewhere),
-                None => return self.fence_as(run, id).await,
+                None => return self.fence_as(run, (id, nth)).await,
             }
         }
-        Err(NoFence::Elsewhere)
+        given_up(run, "one node after the other was lost with it, or has ended");
+        Err(NoFence::GivenUp)
     }
 
-    async fn fence_as(&self, run: RunId, id: RunId) -> Result<Fence, NoFence> {
+    async fn fence_as(&self, run: RunId, (id, nth): (RunId, u32)) -> Result<Fence, NoFence> {
         let ((starts, has_started), (end, ended)) = (oneshot::channel(), oneshot::channel::<()>());
         let posts = Arc::new(Semaphore::new(1));
         let spec = spec_of(run, FENCE, None).id(id).stop_delivery(StopDelivery::Signal);
@@ -129,7 +145,7 @@ impl App {
         };
         // An engine that ends leaves to others what has not begun.
         has_started.await.map_err(|_| NoFence::Ending)?;
-        Ok(Fence { step: Some(Step { run: step, _end: end, posts }) })
+        Ok(Fence { step: Some(Step { run: step, nth, _end: end, posts }) })
     }
 
     /// Tells whether the webhook of a run is owed, as far as the store tells.
@@ -147,6 +163,16 @@ impl App {
         self.forget_owed(run).await;
     }
 
+    /// Ends the fence of a pause that is told, and forgets it and those before. Whoever has the
+    /// next one sees that the pause is told.
+    pub(super) async fn end_fence(&self, run: RunId, attempt: u32, fence: Fence) {
+        let count = fence.step.as_ref().map_or(0, |step| step.nth + 1);
+        fence.end();
+        for nth in 0..count {
+            forget(self.engine(), fence_of(run, What::Pause(attempt), nth)).await;
+        }
+    }
+
     /// Forgets that the webhook of a run is owed, and what else is stored of it.
     pub(super) async fn forget_owed(&self, run: RunId) {
         let mut pause = PAUSES.0;
@@ -160,20 +186,31 @@ impl App {
     async fn is_owed_no_more(&self, run: RunId) -> bool {
         // First: whoever has a fence behind the last one sees that it is sent.
         let mut is_all = forget(self.engine(), record_of(run)).await;
-        let filter = RunFilter::new().label(RECORD, label_of(run));
-        let read = self.engine().stored_runs(filter, Page::first(PAGE)).await;
-        let Ok(read) = read else { return false };
-        for record in read.items.into_iter().flatten() {
-            is_all &= forget(self.engine(), record.accepted.run).await;
+        let (filter, mut page) = (of_webhook(run), Some(Page::first(PAGE)));
+        while let Some(part) = page {
+            let read = self.engine().stored_runs(filter.clone(), part).await;
+            let Ok(read) = read else { return false };
+            for record in read.items.into_iter().flatten() {
+                let id = record.accepted.run;
+                let status = self.engine().get(id).map_or(record.status, |step| step.status());
+                // A fence that is live may wait for whoever is here, who comes again behind it.
+                is_all &= status.is_terminal() && forget(self.engine(), id).await;
+            }
+            page = read.next.map(|next| part.after(next));
         }
         is_all
     }
 }
 
+/// Finds what is stored of the webhook of a run.
+fn of_webhook(run: RunId) -> RunFilter {
+    RunFilter::new().label(RECORD, label_of(run))
+}
+
 /// Makes a record of the webhook of a run.
 pub(super) fn spec_of(run: RunId, name: &str, owner: Option<&str>) -> RunSpec {
     let spec = RunSpec::step(name).unlimited().label(RECORD, label_of(run));
-    let spec = if name == OWED { spec.label(KIND, OWED) } else { spec };
+    let spec = spec.label(KIND, if name == OWED { OWED } else { PART });
     owner.into_iter().fold(spec, RunSpec::owner)
 }
 
@@ -218,6 +255,8 @@ fn numbered(run: RunId, kind: u8, nrs: &[u32]) -> RunId {
 /// The label by which the records are found that one is owed, and what it says.
 pub(super) const KIND: &str = "langgraph.webhook";
 pub(super) const OWED: &str = "webhook";
+/// As [`OWED`], of what else is stored of one.
+pub(super) const PART: &str = "part";
 
 /// The name of the step that is there while a node sends a webhook.
 const FENCE: &str = "webhook-fence";
@@ -254,11 +293,11 @@ mod tests {
         let (winner, loser) = if one.is_some() { (&a, &b) } else { (&b, &a) };
         assert!(loser.fence(run, What::End).await.is_err());
         let fence = one.or(other).unwrap();
-        drop(fence.post().await.expect("it may send it"));
+        drop(fence.post(winner.engine()).await.expect("it may send it"));
         assert!(loser.is_owed(run).await);
         fence.end();
         winner.forget_owed(run).await;
-        let left = RunFilter::new().label(RECORD, label_of(run));
+        let left = of_webhook(run);
         // A store takes it in its own time. Who has forgotten it does not see that.
         let of = loser.engine();
         let read = async || of.stored_runs(left.clone(), Page::first(9)).await.unwrap();
@@ -276,7 +315,7 @@ mod tests {
             let fence = a.fence(run, What::End).await.unwrap();
             assert!(b.fence(run, What::End).await.is_err());
             // What is under way when it begins to end is waited for, and until that is stored.
-            let posting = fence.post().await.unwrap();
+            let posting = fence.post(a.engine()).await.unwrap();
             let plan = Shutdown { grace: Duration::from_secs(10), ..Shutdown::default() };
             let end = a.engine().shutdown(plan);
             let under_way = async {
@@ -289,11 +328,43 @@ mod tests {
                     fence.end();
                 } else {
                     drop(posting);
-                    assert!(fence.post().await.is_none());
+                    assert!(fence.post(a.engine()).await.is_none());
                 }
             };
             tokio::join!(end, under_way);
-            assert!(b.fence(run, What::End).await.unwrap().post().await.is_some());
+            let fence = b.fence(run, What::End).await.unwrap();
+            assert!(fence.post(b.engine()).await.is_some());
+        }
+    }
+    #[tokio::test]
+    async fn the_fences_of_a_pause_that_is_told_are_gone_with_it() {
+        let [a, b] = two();
+        let (run, what) = (RunId::from_uuid(Uuid::now_v7()), What::Pause(1));
+        // Of four that could not tell it.
+        for app in [&a, &b, &a, &b] {
+            loop {
+                // Until the others see that it has ended.
+                match app.fence(run, what).await {
+                    Ok(fence) => break fence.end(),
+                    Err(_) => sleep(PAUSES.0).await,
+                }
+            }
+        }
+        let filter = of_webhook(run);
+        let count = async || {
+            let read = a.engine().stored_runs(filter.clone(), Page::first(9)).await.unwrap();
+            read.items.len()
+        };
+        assert_eq!(count().await, 4);
+        let fence = loop {
+            match a.fence(run, what).await {
+                Ok(fence) => break fence,
+                Err(_) => sleep(PAUSES.0).await,
+            }
+        };
+        a.end_fence(run, 1, fence).await;
+        while count().await > 0 {
+            sleep(PAUSES.0).await;
         }
     }
 }

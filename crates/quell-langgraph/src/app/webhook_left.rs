@@ -14,7 +14,7 @@ use crate::app::App;
 use crate::app::gone::forget;
 use crate::app::stored::StoredRun;
 use crate::app::wakes::{Wake, Wakes};
-use crate::app::webhook_fence::{KIND, NoFence, OWED, PAGE, What, run_of};
+use crate::app::webhook_fence::{KIND, NoFence, OWED, PAGE, PART, What, record_of, run_of};
 use crate::app::webhook_sent::Telling;
 use crate::threads::Tracked;
 use crate::wire::asked::Asked;
@@ -48,31 +48,53 @@ impl App {
 
     /// Tells whether nothing is left that this process has to look at again.
     async fn send_left_now(&self) -> bool {
-        let filter = RunFilter::new().label(KIND, OWED);
-        let (mut page, mut is_all) = (Page::first(PAGE), true);
-        loop {
-            let read = self.engine().stored_runs(filter.clone(), page).await;
-            let Ok(read) = read else { return false };
-            for record in read.items.into_iter().flatten() {
-                is_all &= self.look_at_owed(&record).await;
+        let mut is_all = true;
+        for kind in [OWED, PART] {
+            let (filter, mut page) = (RunFilter::new().label(KIND, kind), Some(Page::first(PAGE)));
+            while let Some(part) = page {
+                let read = self.engine().stored_runs(filter.clone(), part).await;
+                let Ok(read) = read else { return false };
+                for record in read.items.into_iter().flatten() {
+                    is_all &= match kind {
+                        OWED => self.look_at_owed(&record).await,
+                        _ => self.look_at_part(&record).await,
+                    };
+                }
+                page = read.next.map(|next| part.after(next));
             }
-            let Some(next) = read.next else { return is_all };
-            page = page.after(next);
+        }
+        is_all
+    }
+
+    /// Forgets what is stored of a webhook that is owed no more, of which a process has ended that
+    /// was about to do so; false if that is to be tried again.
+    async fn look_at_part(&self, record: &RunRecord) -> bool {
+        let Some(run) = sent_of(record).filter(|run| !self.webhooks().is_sending(*run)) else {
+            return true;
+        };
+        match self.is_stored(record_of(run)).await {
+            Ok(true) => true,
+            // Whoever has a fence takes it away behind that, or whoever takes over from them.
+            Ok(false) if !record.status.is_terminal() => true,
+            Ok(false) => {
+                self.forget_owed(run).await;
+                true
+            }
+            Err(_) => false,
         }
     }
 
     /// Sends the webhook of a record, if its run has ended and nobody sends it; false if that is to
     /// be tried again.
     async fn look_at_owed(&self, record: &RunRecord) -> bool {
-        let run = record.accepted.labels.get(RECORD).and_then(|label| run_of(label));
-        let Some(id) = run.filter(|run| !self.webhooks().is_sending(*run)) else { return true };
+        let Some(id) = sent_of(record).filter(|run| !self.webhooks().is_sending(*run)) else {
+            return true;
+        };
         match self.all().find_by_id(id).await {
+            // It was deleted, or never made. It may be about to be made.
+            Ok(None) if is_young(record) => false,
             Ok(None) => {
-                // It was deleted, or never made. It may be about to be made.
-                let age = SystemTime::now().duration_since(record.accepted.at);
-                if age.is_ok_and(|age| age >= YOUNG) {
-                    self.forget_owed(id).await;
-                }
+                self.forget_owed(id).await;
                 true
             }
             Ok(Some(run)) if run.status().is_terminal() => self.send_of(id, run).await,
@@ -91,7 +113,7 @@ impl App {
         // One after the other: no more is read than what there is room for.
         let fence = match self.fence(id, What::End).await {
             Ok(fence) => Some(fence),
-            Err(NoFence::Elsewhere) => None,
+            Err(NoFence::Elsewhere | NoFence::GivenUp) => None,
             Err(_) => {
                 self.webhooks().end(id);
                 return false;
@@ -157,8 +179,61 @@ impl App {
     }
 }
 
+/// Yields the run that a record of a webhook is about.
+fn sent_of(record: &RunRecord) -> Option<RunId> {
+    record.accepted.labels.get(RECORD).and_then(|label| run_of(label))
+}
+
+/// Tells whether what a record is about may be about to be stored.
+fn is_young(record: &RunRecord) -> bool {
+    let age = SystemTime::now().duration_since(record.accepted.at);
+    !age.is_ok_and(|age| age >= YOUNG)
+}
+
 /// How long a run may take from the record of its webhook to its own.
 const YOUNG: Duration = Duration::from_mins(1);
 
 /// How long a store that could not be read is left alone, and what there was no room for.
 const REST: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::gone::tests::two;
+    use crate::app::webhook_fence::{label_of, pause_of, pending_of, spec_of};
+
+    #[tokio::test]
+    async fn what_is_left_of_a_webhook_that_is_owed_no_more_goes() {
+        let [app, _] = two();
+        let [sent, owed] = [(); 2].map(|()| RunId::from_uuid(Uuid::now_v7()));
+        // More than are read at once.
+        let marks = (1..=120).map(|nr| (sent, "mark", pause_of(sent, nr)));
+        let note = (sent, "note", pending_of(sent, 120));
+        let of_other = [(owed, OWED, record_of(owed)), (owed, "mark", pause_of(owed, 1))];
+        for (run, name, id) in marks.chain([note]).chain(of_other) {
+            let spec = spec_of(run, name, None).id(id);
+            let record = app.engine().submit_durably(spec, async |_| Ok(())).await.unwrap();
+            drop(record.outcome().await);
+        }
+        app.forget_owed(sent).await;
+        let count = async |run| {
+            let filter = RunFilter::new().label(RECORD, label_of(run));
+            let read = app.engine().stored_runs(filter, Page::first(200)).await.unwrap();
+            read.items.len()
+        };
+        while count(sent).await > 0 {
+            sleep(Duration::from_millis(5)).await;
+        }
+        let mark = spec_of(sent, "mark", None).id(pause_of(sent, 1));
+        let mark = app.engine().submit_durably(mark, async |_| Ok(())).await.unwrap();
+        let run = mark.run().clone();
+        drop(mark.outcome().await);
+        // Whatever has not ended somebody is about to take away.
+        run.stored().await.unwrap();
+        app.send_left_now().await;
+        while count(sent).await > 0 {
+            sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(count(owed).await, 2);
+    }
+}

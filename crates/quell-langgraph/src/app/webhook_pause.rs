@@ -43,20 +43,27 @@ impl App {
     /// Tells whether this process has done with it: it is left to another one if not.
     async fn tell_paused(&self, telling: Telling, run: &RunRef, attempt: u32) -> bool {
         let tracked = Arc::clone(&telling.tracked);
+        if tracked.is_adopted && !self.is_pause_left(run.id(), attempt).await {
+            return true;
+        }
         let Some(place) = self.place_of_pause(&tracked, run, attempt).await else {
             return !self.leaves_pauses();
         };
         let Some(fence) = self.fence_of_pause(run, attempt).await else {
-            return run.status().is_terminal();
+            give_back(&tracked, place);
+            return run.status().is_terminal() || !self.leaves_pauses();
         };
         let is_over = self.send_pause(telling, &fence, (run, attempt)).await;
         // Not before it is stored that it is told.
-        fence.end();
-        let mut owed = tracked.owed.lock();
-        // Whoever tells the end says so before it gives the place back. What another process has
-        // made has no place but for this.
-        if !tracked.is_adopted && !tracked.is_told.load(Ordering::SeqCst) {
-            *owed = Some(place);
+        if is_over {
+            self.end_fence(run.id(), attempt, fence).await;
+        } else {
+            fence.end();
+        }
+        give_back(&tracked, place);
+        // The end of the run may have been told meanwhile, and have left what was live.
+        if !self.is_owed(run.id()).await {
+            self.forget_owed(run.id()).await;
         }
         is_over
     }
@@ -85,14 +92,14 @@ impl App {
     }
 
     /// Takes a pause for this process, as soon as no other node is about to tell it; none if the
-    /// run has ended before, or this process ends.
+    /// run has ended before, this process ends, or the pause is given up.
     async fn fence_of_pause(&self, run: &RunRef, attempt: u32) -> Option<Fence> {
         let mut pause = LOOKS.0;
         loop {
             match self.fence(run.id(), What::Pause(attempt)).await {
                 Ok(fence) => return Some(fence),
                 Err(NoFence::Elsewhere | NoFence::Unknown) => {}
-                Err(NoFence::Ending) => return None,
+                Err(NoFence::Ending | NoFence::GivenUp) => return None,
             }
             if run.status().is_terminal() || self.service().is_draining() {
                 return None;
@@ -136,7 +143,7 @@ impl App {
         for id in [pending_of(run.id(), attempt), pause_of(run.id(), attempt)] {
             let spec = spec_of(run.id(), PAUSE, run.owner()).id(id);
             let stored = self.engine().submit_durably(spec, async |_| Ok(())).await;
-            if !matches!(stored, Ok(_) | Err(SubmitError::AlreadySubmitted(_))) {
+            if !matches!(stored, Ok(_) | Err(SubmitError::IdInUse(_))) {
                 return;
             }
         }
@@ -144,13 +151,8 @@ impl App {
 
     /// Notes that a pause was told, or is given up.
     async fn end_pause(&self, run: RunId, attempt: u32) {
-        if !self.has_records() {
-            return;
-        }
-        forget(self.engine(), pending_of(run, attempt)).await;
-        // The end of the run may have been told meanwhile, and taken away what there was.
-        if !self.is_owed(run).await {
-            self.forget_owed(run).await;
+        if self.has_records() {
+            forget(self.engine(), pending_of(run, attempt)).await;
         }
     }
 
@@ -164,9 +166,52 @@ impl App {
     }
 }
 
+/// Gives back the place in which a pause was told.
+fn give_back(tracked: &Tracked, place: Owed) {
+    let mut owed = tracked.owed.lock();
+    // Whoever tells the end says so before it gives the place back. What another process has made
+    // has no place but for this.
+    if !tracked.is_adopted && !tracked.is_told.load(Ordering::SeqCst) {
+        *owed = Some(place);
+    }
+}
+
 /// The name of the steps that say what was told of a pause.
 const PAUSE: &str = "webhook-pause";
 
 /// How long between two looks for a place, or whether another node has told a pause: at first, and
 /// at most.
 const LOOKS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+
+#[cfg(test)]
+mod tests {
+    use quell::RunSpec;
+
+    use super::*;
+    use crate::app::gone::tests::two;
+    use crate::app::webhook_fence::{OWED, record_of};
+
+    #[tokio::test]
+    async fn a_pause_is_told_once_whatever_of_its_beginning_was_stored_before() {
+        for notes in 0..3 {
+            let [app, _] = two();
+            let run = app.engine().submit(RunSpec::agent("asks"), async |_| Ok(())).unwrap();
+            let run = run.into_ref();
+            let kept = [pending_of(run.id(), 1), pause_of(run.id(), 1)];
+            let stored = kept.into_iter().take(notes).map(|id| (PAUSE, id));
+            for (name, id) in [(OWED, record_of(run.id()))].into_iter().chain(stored) {
+                let spec = spec_of(run.id(), name, None).id(id);
+                let record = app.engine().submit_durably(spec, async |_| Ok(())).await.unwrap();
+                drop(record.outcome().await);
+            }
+            assert!(app.is_pause_left(run.id(), 1).await);
+            app.begin_pause(&run, 1).await;
+            assert!(app.is_pause_left(run.id(), 1).await);
+            app.end_pause(run.id(), 1).await;
+            while app.is_stored(pending_of(run.id(), 1)).await.unwrap() {
+                sleep(LOOKS.0).await;
+            }
+            assert!(!app.is_pause_left(run.id(), 1).await, "{notes} were stored");
+        }
+    }
+}

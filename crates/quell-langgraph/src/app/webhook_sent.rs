@@ -121,7 +121,7 @@ impl App {
             if self.leaves(letter) {
                 return false;
             }
-            let Some(posting) = fence.post().await else { return false };
+            let Some(posting) = fence.post(self.engine()).await else { return false };
             if self.is_withdrawn(letter).await {
                 tracing::debug!(run.uuid = %run, "a webhook is not sent: its run is deleted");
                 break posting;
