@@ -4,15 +4,19 @@
 //! it and before those behind it, is stored as they are, and what it leaves is what they would. No
 //! list shows it as a run.
 
+use std::time::Duration;
+
 use axum::http::{HeaderMap, StatusCode};
 use quell::{Payload, RunStatus};
 use quell_http::View;
 use serde_json::json;
+use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::app::create::{CreateRequest, Created};
 use crate::threads::Thread;
+use crate::wire::asked::Asked;
 use crate::wire::create::Create;
 use crate::wire::exact::{Keys, written};
 use crate::wire::nodes::NodesWanted;
@@ -43,23 +47,9 @@ impl App {
         let body = written(&json!({ "assistant_id": graph, "multitask_strategy": "reject" }));
         let mut create = Create::read(&body.parse().unwrap_or_default())?;
         (create.input, create.is_update, create.nodes) = (values.clone(), true, nodes);
-        let headers = HeaderMap::new();
-        let request = CreateRequest {
-            thread: Some(id),
-            create,
-            path: "",
-            body: b"",
-            headers: &headers,
-            nth: None,
+        let Created::Here(found) = self.change(view, &thread, &create).await? else {
+            return Err(Refusal::internal());
         };
-        let created = match self.create(view, request).await {
-            Err(refusal) if refusal == Refusal::busy() => {
-                self.check_idle(view, &thread).await?;
-                return Err(refusal);
-            }
-            created => created?,
-        };
-        let Created::Here(found) = created else { return Err(Refusal::internal()) };
         let report = found.run.ended().await;
         self.settled(&found.run).await;
         if report.status != RunStatus::Completed {
@@ -68,9 +58,40 @@ impl App {
         Ok(found.run.id().as_uuid())
     }
 
+    /// Makes the run of a change, behind the changes that others make just now.
+    async fn change(
+        &self,
+        view: &View,
+        thread: &Thread,
+        create: &Create,
+    ) -> Result<Created, Refusal> {
+        let (headers, mut pause) = (HeaderMap::new(), PAUSES.0);
+        let until = Instant::now() + BUSY_MAX;
+        loop {
+            let request = CreateRequest {
+                thread: Some(thread.id),
+                create: create.clone(),
+                path: "",
+                body: b"",
+                headers: &headers,
+                nth: None,
+            };
+            match self.create(view, request).await {
+                Err(refusal) if refusal == Refusal::busy() && Instant::now() < until => {
+                    self.check_idle(view, thread).await?;
+                }
+                created => return created,
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(PAUSES.1);
+        }
+    }
+
     /// Refuses to change a thread of which a run is live.
     async fn check_idle(&self, view: &View, thread: &Thread) -> Result<(), Refusal> {
-        let live = self.live_of(view, &self.buried(thread)).await?;
+        let mut live = self.live_of(view, &self.buried(thread)).await?;
+        // Other changes are over in a moment, and no list shows them.
+        live.retain(|run| Asked::of(run).is_none_or(|asked| !asked.is_update));
         if live.is_empty() {
             return Ok(());
         }
@@ -79,6 +100,10 @@ impl App {
         Err(Refusal::new(StatusCode::CONFLICT, text))
     }
 }
+
+/// How long a change waits for others at most, and between two looks: at first, and at most.
+const BUSY_MAX: Duration = Duration::from_secs(10);
+const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(80));
 
 /// Upstream's words.
 fn no_graph(id: Uuid) -> String {
@@ -94,8 +119,8 @@ fn no_graph(id: Uuid) -> String {
 mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::time::Duration;
 
+    use futures::future::join_all;
     use quell::store::Store;
     use quell::testing::cluster::Nodes;
     use quell::{Engine, EngineConfig, Recovery, RunRef};
@@ -211,6 +236,31 @@ mod tests {
         let thread = app.thread_of(&app.all(), pair.thread).await.unwrap();
         let (parts, values) = app.state(&app.all(), &thread, None).await.unwrap().unwrap();
         (written(&*values.unwrap()).parse().unwrap(), json!(parts.next))
+    }
+
+    #[tokio::test]
+    async fn changes_that_come_at_once_through_two_nodes_are_all_made() {
+        let pair = Pair::new().await;
+        pair.go_on.add_permits(1);
+        let first = json!({ "assistant_id": "bare", "input": {} });
+        let run = pair.made(&first, false).await;
+        within("it ends", run.ended()).await;
+        run.stored().await.unwrap();
+        let changes = (0..12).map(|nr| {
+            let app = &pair.apps[nr % 2];
+            let values = Payload::from(json!({ "said": [nr] }));
+            async move {
+                let (view, nodes) = (app.all(), NodesWanted::default());
+                app.update_state(&view, pair.thread, &values, nodes).await
+            }
+        });
+        let made = within("they are made", join_all(changes)).await;
+        assert!(made.iter().all(Result::is_ok), "{made:?}");
+        let app = &pair.apps[1];
+        let thread = app.thread_of(&app.all(), pair.thread).await.unwrap();
+        let (_, values) = app.state(&app.all(), &thread, None).await.unwrap().unwrap();
+        let values: Value = written(&*values.unwrap()).parse().unwrap();
+        assert_eq!(values["said"].as_array().map(Vec::len), Some(12), "{values}");
     }
 
     #[tokio::test]

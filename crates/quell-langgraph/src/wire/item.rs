@@ -14,6 +14,7 @@ use crate::wire::create::{given, object, typed};
 use crate::wire::exact::{Keys, with_all, written};
 use crate::wire::refusal::{Refusal, quoted};
 use crate::wire::rows::time;
+use crate::wire::search::is_equal;
 
 /// A value under a key, within a namespace.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -254,10 +255,6 @@ fn is_so(value: &Value, operator: &str, wanted: &Value) -> bool {
         "lt" => both.is_some_and(|(value, wanted)| value < wanted),
         _ => both.is_some_and(|(value, wanted)| value <= wanted),
     }
-}
-
-fn is_equal(value: &Value, wanted: &Value) -> bool {
-    value == wanted || value.is_number() && value.as_f64() == wanted.as_f64()
 }
 
 fn number(value: &Value) -> Option<f64> {

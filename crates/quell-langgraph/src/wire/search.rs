@@ -226,12 +226,28 @@ impl Work {
             (Value::Array(value), Value::Array(wanted)) => {
                 wanted.iter().all(|wanted| value.iter().any(|it| self.contains(it, wanted)))
             }
-            (Value::Number(value), Value::Number(wanted)) => {
-                value == wanted || value.as_f64() == wanted.as_f64()
-            }
-            _ => value == wanted,
+            _ => is_equal(value, wanted),
         }
     }
+}
+
+/// Tells whether two values are equal; of numbers whether they are as numbers, as 1 and 1.0 are.
+pub(crate) fn is_equal(value: &Value, other: &Value) -> bool {
+    match (value, other) {
+        (Value::Number(value), Value::Number(other)) => match (value.as_i128(), other.as_i128()) {
+            (None, None) => value.as_f64() == other.as_f64(),
+            (Some(whole), None) => other.as_f64().is_some_and(|other| is_whole(other, whole)),
+            (None, Some(whole)) => value.as_f64().is_some_and(|value| is_whole(value, whole)),
+            (value, other) => value == other,
+        },
+        _ => value == other,
+    }
+}
+
+/// Tells whether a number is this one, without loss: hardly any beyond 2 to the 53rd is.
+#[expect(clippy::cast_possible_truncation, reason = "whole numbers of JSON have 64 bits")]
+fn is_whole(value: f64, whole: i128) -> bool {
+    value.fract() == 0.0 && value as i128 == whole
 }
 
 pub(crate) const STATUSES: [&str; 4] = ["idle", "busy", "interrupted", "error"];
@@ -300,6 +316,28 @@ mod tests {
         let search = Search::read(&keys(&json!({ "ids": [], "status": null }))).unwrap();
         assert_eq!((search.limit, search.offset, search.order.by), (10, 0, By::Updated));
         assert!(search.meant.ids.is_none() && !search.order.is_ascending);
+    }
+
+    #[test]
+    fn numbers_are_equal_as_numbers_and_without_loss() {
+        let near = [1_234_567_890_123_456_788_u64, 1_234_567_890_123_456_789];
+        for (one, other, are) in [
+            (json!(near[0]), json!(near[1]), false),
+            (json!(near[0]), json!(near[0]), true),
+            (json!(near[0]), json!(1_234_567_890_123_456_788.0), false),
+            (json!(9_007_199_254_740_992_u64), json!(9_007_199_254_740_992.0), true),
+            (json!(-3), json!(-3.0), true),
+            (json!(u64::MAX), json!(-1), false),
+            (json!(1.5), json!(1), false),
+            (json!(1e300), json!(u64::MAX), false),
+            (json!(0), json!(-0.0), true),
+            (json!("1"), json!(1), false),
+        ] {
+            assert!(
+                is_equal(&one, &other) == are && is_equal(&other, &one) == are,
+                "{one} {other}"
+            );
+        }
     }
 
     #[test]
