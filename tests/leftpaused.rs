@@ -2,13 +2,13 @@
 //! when that process says that the run began.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures::StreamExt;
 use quell::store::{MemoryStore, Record, RunRecord, Store};
 use quell::{
     Disposition, Engine, EventKind, Failure, Recovery, ResumeError, RunContext, RunEvent, RunId,
-    RunRow, RunStatus, Shutdown,
+    RunRow, RunSpec, RunStatus, Shutdown,
 };
 
 use crate::support::{Valve, clerk, durable, paused, secs, stop, within};
@@ -140,4 +140,37 @@ async fn i35_a_run_that_stays_paused_or_goes_on_began_when_it_is_stored_to_have_
         let kept = record(&store, id).await.report.unwrap();
         assert_eq!(began(kept.own_row()), times, "and so says the store");
     }
+}
+
+#[tokio::test]
+async fn i38_a_run_that_is_not_due_when_its_process_ends_waits_for_that_in_a_later_one() {
+    let store = Arc::new(MemoryStore::new());
+    let before = engine(&store, 1);
+    let due = Instant::now() + secs(3_600);
+    let spec = |name| RunSpec::agent(name).not_before(due);
+    let run = before.submit_durably(spec("later"), async |_| Ok(())).await.unwrap().into_ref();
+    let stopped = before.submit_durably(spec("stopped"), async |_| Ok(())).await.unwrap();
+    stopped.run().cancel_durably(stop()).await.1.unwrap();
+    let report = within("it ends", before.shutdown(Shutdown::default())).await;
+    assert_eq!((report.unstored, report.abandoned.len()), (0, 0));
+    assert_eq!(run.status(), RunStatus::Queued, "it has not ended");
+    assert_eq!(record(&store, stopped.id()).await.status, RunStatus::Cancelled);
+    for boot in 2..4 {
+        let left = record(&store, run.id()).await;
+        assert_eq!((left.status, left.stop, left.started_at), (RunStatus::Queued, None, None));
+        let after = engine(&store, boot);
+        let recovered = after.recover(|left: &RunRecord| {
+            assert!(left.is_unstarted);
+            Recovery::resume(RunSpec::agent("later"), async |_| Ok(()))
+        });
+        let run = recovered.await.unwrap().resumed.remove(0);
+        assert_eq!(run.status(), RunStatus::Queued, "in process {boot}");
+        within("it ends", after.shutdown(Shutdown::default())).await;
+    }
+    // It is one that can be stopped still.
+    let last = engine(&store, 4);
+    let recovered = last.recover(|_| Recovery::resume(clerk(), async |_| Ok(())));
+    let run = recovered.await.unwrap().resumed.remove(0);
+    run.cancel_durably(stop()).await.1.unwrap();
+    assert_eq!(within("it ends", run.ended()).await.status, RunStatus::Cancelled);
 }

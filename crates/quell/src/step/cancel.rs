@@ -83,8 +83,8 @@ impl Node {
         self.step(Input::Stop(self.stop_input(request, None)), origin, now, |_, _| {})
     }
 
-    /// Asks a root to stop because its engine ends. One that is paused, or waits, and is stored is
-    /// left to the next process in the same step, so that no other stop comes in between. Tells
+    /// Asks a root to stop because its engine ends. One that is paused, or waits for others or until
+    /// it is due, and is stored is left to the next process in the same step, so that no other stop comes in between. Tells
     /// whether it is.
     pub(crate) fn end_with_engine(
         self: &Arc<Self>,
@@ -96,7 +96,7 @@ impl Node {
         let now = self.shared.clock.now();
         let (mut deferred, is_left) = {
             let mut state = self.lock();
-            let is_left = self.leave_to_next(&state);
+            let is_left = self.leave_to_next(&state, now);
             (self.step_locked(&mut state, input, origin, now, |_, _| {}), is_left)
         };
         self.carry_out(&mut deferred, now);

@@ -299,22 +299,25 @@ impl Node {
         attempt
     }
 
-    /// Leaves a paused run to the next process, since this one ends, and one that has never started
-    /// to the next node: nothing more of it is stored, or told. Called under the lock: an answer, a
-    /// start or a stop comes before, and is stored, or is not taken.
-    pub(super) fn leave_to_next(&self, state: &State) -> bool {
+    /// Leaves a paused run to the next process, since this one ends, one that has never started to
+    /// the next node, and one that is not due yet to either: nothing more of it is stored, or told.
+    /// Called under the lock: an answer, a start or a stop comes before, and is stored, or is not
+    /// taken.
+    pub(super) fn leave_to_next(&self, state: &State, now: Instant) -> bool {
         let is_left = self.shared.journal.is_some()
             && !self.is_refused()
-            && (state.life.is_paused() || self.waits_for_any(state));
+            && (state.life.is_paused() || self.waits_for_next(state, now));
         if is_left {
             self.set(flags::LEFT_TO_NEXT);
         }
         is_left
     }
 
-    /// Tells whether the run has never started, and any node may start it. Called under the lock.
-    fn waits_for_any(&self, state: &State) -> bool {
-        self.shared.member.is_some()
+    /// Tells whether the run has never started, and whoever comes next knows that: another node is
+    /// told, and the next process sees that it is not due yet. Called under the lock.
+    fn waits_for_next(&self, state: &State, now: Instant) -> bool {
+        let due = self.gate().and_then(|gate| gate.not_before);
+        (self.shared.member.is_some() || due.is_some_and(|due| due > now))
             && state.life.status() == RunStatus::Queued
             && self.began(state).1.is_none()
             && self.flags() & flags::ACCEPTANCE_STORED != 0
