@@ -370,6 +370,9 @@ async fn a_command_changes_the_values_and_names_nodes() {
     let values = steps(&server, &thread, json!({ "command": { "update": { "text": "w" } } })).await;
     assert_eq!(values["text"], "w");
     assert_eq!(state(&server, &thread).await["next"], json!([]));
+    let empty = server.thread().await;
+    let values = steps(&server, &empty, json!({ "command": { "goto": "after" } })).await;
+    assert_eq!(values["log"], json!(["after"]), "also where nothing was before");
     let path = format!("/threads/{thread}/runs");
     for (more, text) in [
         (json!({ "command": { "goto": "nope" } }), "command.goto: 'nope' is none of before"),

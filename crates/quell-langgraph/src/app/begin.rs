@@ -323,7 +323,8 @@ fn going(
     run: RunId,
 ) -> Going {
     // Nodes may have left nothing yet, and be to come all the same.
-    if base.is_none() && next.is_empty() && create.nodes.checkpoint.is_none() {
+    let is_named = create.nodes.checkpoint.is_some() || !create.nodes.goto.is_empty();
+    if base.is_none() && next.is_empty() && !is_named {
         return Going::Fails("EmptyInputError: Received no input for __start__");
     }
     let mut asked = NodesAsked { next: create.nodes.goto.clone(), ..asked_of(create) };

@@ -49,7 +49,7 @@ impl NodesWanted {
         let goto = goto.map(goto_of).transpose()?;
         let update = update.or_else(|| goto.is_some().then(Keys::new)).map(|it| written(&it));
         let wanted = Self {
-            checkpoint: checkpoint_in(body)?.map_or_else(|| configured(body), |id| Ok(Some(id)))?,
+            checkpoint: checkpoint_in(body)?,
             interrupt_before: names(body, "interrupt_before")?,
             interrupt_after: names(body, "interrupt_after")?,
             goto: goto.unwrap_or_default(),
@@ -76,13 +76,6 @@ pub(crate) fn named_in(keys: &Keys, key: &str) -> Result<Option<Uuid>, Refusal> 
     let within = object(&checkpoint, "configurable")?;
     let of = if within.is_empty() { &checkpoint } else { &within };
     let id: Option<String> = typed(of, "checkpoint_id", "must be text")?;
-    id.as_deref().map(checkpoint_id).transpose()
-}
-
-/// Reads the checkpoint that the config of a run names, where older clients have it.
-fn configured(body: &Keys) -> Result<Option<Uuid>, Refusal> {
-    let of = object(&object(body, "config")?, "configurable")?;
-    let id: Option<String> = typed(&of, "checkpoint_id", "must be text")?;
     id.as_deref().map(checkpoint_id).transpose()
 }
 
@@ -175,15 +168,6 @@ mod tests {
         assert_eq!(wanted.interrupt_before, ["*"]);
         assert_eq!(wanted.interrupt_after, ["a", "b"]);
         assert_eq!(wanted.checkpoint.unwrap().to_string(), id);
-        let config = json!({"configurable": {"checkpoint_id": id}});
-        let other = "0b9f8c39-5c5c-4b0f-9d4c-333333333333";
-        for (body, meant) in [
-            (json!({"config": config}), id),
-            (json!({"config": config, "checkpoint_id": null}), id),
-            (json!({"config": config, "checkpoint_id": other}), other),
-        ] {
-            assert_eq!(read(&body).unwrap().0.checkpoint.unwrap().to_string(), meant, "{body}");
-        }
         assert!(!wanted.goes_on && update.is_none());
         assert!(read(&json!({"input": null})).unwrap().0.goes_on);
         // As a command is written with all of its keys.

@@ -69,12 +69,15 @@ fn a_stream_that_is_cut_goes_on_from_the_last_event_on() {
     let follows = Running::start(command);
     let printed = || String::from_utf8(site.scratch.read("events")).expect("text");
     let count = || printed().lines().count();
-    for events in [3, 6] {
-        wait_until("events are printed", || count() >= events);
-        wait_until("it is asked again", || door.is_open());
-        door.cut();
+    for nth in 0..=2 {
+        // What is printed from here on comes from a connection that has had its answer.
+        wait_until("it is asked", || door.is_open());
+        let before = count();
+        wait_until("events are printed", || count() > before);
+        if nth < 2 {
+            door.cut();
+        }
     }
-    wait_until("it goes on", || count() >= 9);
     assert_eq!(site.post("/v1/runs/r/cancel", &json!({})).0, 200);
     let ended = follows.ended();
     ended.assert_code(0);
