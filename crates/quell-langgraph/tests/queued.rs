@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use quell::store::MemoryStore;
 use quell::testing::cluster::{Node, Nodes};
 use quell::{CancelRequest, EngineConfig, Payload, RunContext, RunId, Shutdown};
 use quell_flow::{Component, Nodes as QuellNodes, Reducer};
+use quell_http::Access;
+use quell_langgraph::Options;
 use quell_test_support::{Counted, ms, secs, within};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -321,4 +324,20 @@ async fn of_runs_that_two_nodes_make_at_once_none_takes_back_what_the_other_has_
         let left = made.iter().filter(|(status, _)| *status != 200).count();
         assert_eq!(bodies.go_on.forget_permits(left), left);
     }
+}
+
+#[tokio::test]
+async fn who_joins_what_a_server_leaves_to_the_next_one_is_told_to_come_again() {
+    let store = Arc::new(MemoryStore::new());
+    let server = Server::with(EngineConfig::new().store(store), Options::default(), Access::open());
+    let runs = format!("/threads/{}/runs", server.thread().await);
+    let later = json!({"assistant_id": "echo", "input": {}, "after_seconds": 3_600});
+    let made = server.post(&runs, &later).await;
+    let run = made.header("content-location").to_owned();
+    server.service.engine().shutdown(Shutdown::default()).await;
+    assert_eq!(server.status(&run).await, "pending");
+    let joined = server.get(&format!("{run}/join")).await.json();
+    assert!(joined["__error__"]["message"].as_str().unwrap().starts_with("503"), "{joined}");
+    let streamed = server.get(&format!("{run}/stream")).await;
+    assert!(streamed.text.contains("503"), "{streamed:?}");
 }

@@ -362,6 +362,11 @@ impl StoredRun {
         !record.status.is_terminal() && app.engine().is_elsewhere(record)
     }
 
+    /// Tells whether this process, which ends, has left it to the next one before it began.
+    pub(crate) fn is_left(&self, app: &App) -> bool {
+        self.run.status() == RunStatus::Queued && !self.is_live(app)
+    }
+
     pub(super) fn is_of(&self, thread: Uuid) -> bool {
         self.run.label(SESSION).is_some_and(|session| same_id(session, &thread.to_string()))
     }

@@ -15,7 +15,7 @@ use crate::routes::path::{RunPath, Scope};
 use crate::routes::response::{json as respond, set};
 use crate::stream::{From, end_frame, far_frames, frames};
 use crate::threads::Tracked;
-use crate::wire::failure::not_found_object;
+use crate::wire::failure::{not_found_object, not_known_object, not_known_text};
 use crate::wire::modes::Modes;
 use crate::wire::query::Pairs;
 use crate::wire::refusal::Refusal;
@@ -42,6 +42,7 @@ pub(super) async fn join(
                 let guard = guard(&view, &stored.run, &method, &query)?;
                 waited_far(&app, &view, stored, true, guard)
             }
+            Some(stored) if stored.is_left(&app) => body_of(&view, not_known_text())?,
             Some(stored) => body_of(&view, app.stored_text(&view, &stored, true).await?)?,
             None => return Ok(respond(&json!({ "__error__": not_found_object() }))),
         },
@@ -73,6 +74,10 @@ pub(super) async fn stream<S: Scope>(
     let Some(located) = app.find_now(&view, path.thread(), path.run).await? else {
         if let Some(stored) = app.find_to_join(&view, path.thread(), path.run).await? {
             let from = from(&stored.tracked, &headers);
+            if stored.is_left(&app) {
+                let error = stream::iter([SseEvent::json("error", &not_known_object())]);
+                return Ok(sse_response(error, Heartbeat::none(), None, head));
+            }
             if from == From::Now && !stored.is_live(&app) {
                 // It has ended: nothing is new.
                 let end = stream::iter(app.options().end_event.then(end_frame));

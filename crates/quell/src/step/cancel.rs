@@ -83,9 +83,9 @@ impl Node {
         self.step(Input::Stop(self.stop_input(request, None)), origin, now, |_, _| {})
     }
 
-    /// Asks a root to stop because its engine ends. One that is paused, or waits for others or until
-    /// it is due, and is stored is left to the next process in the same step, so that no other stop comes in between. Tells
-    /// whether it is.
+    /// Asks a root to stop because its engine ends. One that is paused, or waits for others or
+    /// until it is due, and is stored is left to the next process in the same step, so that no
+    /// other stop comes in between. Tells whether it is.
     pub(crate) fn end_with_engine(
         self: &Arc<Self>,
         request: &CancelRequest,
