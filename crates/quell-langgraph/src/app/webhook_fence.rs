@@ -203,7 +203,7 @@ impl App {
 }
 
 /// Finds what is stored of the webhook of a run.
-fn of_webhook(run: RunId) -> RunFilter {
+pub(super) fn of_webhook(run: RunId) -> RunFilter {
     RunFilter::new().label(RECORD, label_of(run))
 }
 
@@ -336,19 +336,21 @@ mod tests {
             assert!(fence.post(b.engine()).await.is_some());
         }
     }
+
     #[tokio::test]
     async fn the_fences_of_a_pause_that_is_told_are_gone_with_it() {
         let [a, b] = two();
-        let (run, what) = (RunId::from_uuid(Uuid::now_v7()), What::Pause(1));
+        let run = RunId::from_uuid(Uuid::now_v7());
+        // Until it sees that the one before has ended.
+        let taken = async |app: &App| loop {
+            match app.fence(run, What::Pause(1)).await {
+                Ok(fence) => break fence,
+                Err(_) => sleep(PAUSES.0).await,
+            }
+        };
         // Of four that could not tell it.
         for app in [&a, &b, &a, &b] {
-            loop {
-                // Until the others see that it has ended.
-                match app.fence(run, what).await {
-                    Ok(fence) => break fence.end(),
-                    Err(_) => sleep(PAUSES.0).await,
-                }
-            }
+            taken(app).await.end();
         }
         let filter = of_webhook(run);
         let count = async || {
@@ -356,12 +358,7 @@ mod tests {
             read.items.len()
         };
         assert_eq!(count().await, 4);
-        let fence = loop {
-            match a.fence(run, what).await {
-                Ok(fence) => break fence,
-                Err(_) => sleep(PAUSES.0).await,
-            }
-        };
+        let fence = taken(&a).await;
         a.end_fence(run, 1, fence).await;
         while count().await > 0 {
             sleep(PAUSES.0).await;

@@ -55,9 +55,12 @@ impl App {
                 let read = self.engine().stored_runs(filter.clone(), part).await;
                 let Ok(read) = read else { return false };
                 for record in read.items.into_iter().flatten() {
-                    is_all &= match kind {
-                        OWED => self.look_at_owed(&record).await,
-                        _ => self.look_at_part(&record).await,
+                    let run = record.accepted.labels.get(RECORD).and_then(|label| run_of(label));
+                    let unsent = run.filter(|run| !self.webhooks().is_sending(*run));
+                    is_all &= match (unsent, kind) {
+                        (None, _) => true,
+                        (Some(run), OWED) => self.look_at_owed(run, &record).await,
+                        (Some(run), _) => self.look_at_part(run, &record).await,
                     };
                 }
                 page = read.next.map(|next| part.after(next));
@@ -68,10 +71,7 @@ impl App {
 
     /// Forgets what is stored of a webhook that is owed no more, of which a process has ended that
     /// was about to do so; false if that is to be tried again.
-    async fn look_at_part(&self, record: &RunRecord) -> bool {
-        let Some(run) = sent_of(record).filter(|run| !self.webhooks().is_sending(*run)) else {
-            return true;
-        };
+    async fn look_at_part(&self, run: RunId, record: &RunRecord) -> bool {
         match self.is_stored(record_of(run)).await {
             Ok(true) => true,
             // Whoever has a fence takes it away behind that, or whoever takes over from them.
@@ -86,10 +86,7 @@ impl App {
 
     /// Sends the webhook of a record, if its run has ended and nobody sends it; false if that is to
     /// be tried again.
-    async fn look_at_owed(&self, record: &RunRecord) -> bool {
-        let Some(id) = sent_of(record).filter(|run| !self.webhooks().is_sending(*run)) else {
-            return true;
-        };
+    async fn look_at_owed(&self, id: RunId, record: &RunRecord) -> bool {
         match self.all().find_by_id(id).await {
             // It was deleted, or never made. It may be about to be made.
             Ok(None) if is_young(record) => false,
@@ -179,11 +176,6 @@ impl App {
     }
 }
 
-/// Yields the run that a record of a webhook is about.
-fn sent_of(record: &RunRecord) -> Option<RunId> {
-    record.accepted.labels.get(RECORD).and_then(|label| run_of(label))
-}
-
 /// Tells whether what a record is about may be about to be stored.
 fn is_young(record: &RunRecord) -> bool {
     let age = SystemTime::now().duration_since(record.accepted.at);
@@ -200,7 +192,7 @@ const REST: Duration = Duration::from_secs(30);
 mod tests {
     use super::*;
     use crate::app::gone::tests::two;
-    use crate::app::webhook_fence::{label_of, pause_of, pending_of, spec_of};
+    use crate::app::webhook_fence::{of_webhook, pause_of, pending_of, spec_of};
 
     #[tokio::test]
     async fn what_is_left_of_a_webhook_that_is_owed_no_more_goes() {
@@ -217,8 +209,7 @@ mod tests {
         }
         app.forget_owed(sent).await;
         let count = async |run| {
-            let filter = RunFilter::new().label(RECORD, label_of(run));
-            let read = app.engine().stored_runs(filter, Page::first(200)).await.unwrap();
+            let read = app.engine().stored_runs(of_webhook(run), Page::first(200)).await.unwrap();
             read.items.len()
         };
         while count(sent).await > 0 {

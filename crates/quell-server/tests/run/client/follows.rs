@@ -78,6 +78,7 @@ fn a_stream_that_is_cut_goes_on_from_the_last_event_on() {
             door.cut();
         }
     }
+    wait_until("it goes on", || count() >= 9);
     assert_eq!(site.post("/v1/runs/r/cancel", &json!({})).0, 200);
     let ended = follows.ended();
     ended.assert_code(0);
