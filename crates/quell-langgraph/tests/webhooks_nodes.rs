@@ -151,6 +151,23 @@ async fn a_run_may_end_in_any_way_while_a_node_tells_its_pause() {
     }
 }
 
+#[tokio::test]
+async fn of_a_run_that_another_node_deletes_no_end_is_told() {
+    let nodes = Nodes::new(secs(30));
+    let (a, b) = (node(&nodes.join("a")), node(&nodes.join("b")));
+    let receiver = Receiver::new(vec![status("200 OK")]).await;
+    let thread = format!("/threads/{}", a.thread().await);
+    let asks = asking("interrupting", &json!({"now": 1}), &receiver.url());
+    let run = a.post(&format!("{thread}/runs"), &asks).await;
+    let run = run.header("content-location").to_owned();
+    within("its pause is told", receiver.got(1)).await;
+    stored(&a, &run).await;
+    let deleted = within("it is deleted", b.send(Method::DELETE, &run, "")).await;
+    assert!(deleted.status.is_success(), "{deleted:?}");
+    within("nothing is stored of it", until_none_is_stored(&a, id_of(&run))).await;
+    assert_eq!(receiver.by_now(), 1);
+}
+
 /// Waits until the store has nothing of the webhook of a run.
 async fn until_none_is_stored(server: &Server, run: &str) {
     let filter = RunFilter::new().label(RECORD, format!("webhook:{run}"));
