@@ -132,6 +132,8 @@ mod emitted;
 mod left_over;
 // I3, I30, I34, I35: what is told of runs that are left to the next process, and of their times.
 mod leftpaused;
+// T13, I38: what had a due time and has no start in the store has never begun.
+mod due;
 // T13, I34, I35: what an engine makes of the runs that an earlier process has left behind.
 mod recovery;
 // T14, I34: what leaves a store by age, number and bytes, and what never does.

@@ -5,7 +5,7 @@ use quell::store::{MemoryStore, RunRecord, Store, StoreError};
 use quell::{EngineConfig, Recovery, RunId, Shutdown};
 use quell_http::Access;
 use quell_langgraph::Options;
-use quell_test_support::{Valve, secs, within};
+use quell_test_support::{Flow, Valve, ms, secs, within};
 use serde_json::{Value, json};
 
 use crate::talk::{Says, Server, id_of};
@@ -208,6 +208,36 @@ async fn a_run_that_is_not_due_yet_waits_for_that_in_the_next_process_too() {
     let how = |left: &RunRecord| catalog.recovery(left, &store).unwrap_or(Recovery::Fail);
     next.service.engine().recover(how).await.unwrap();
     assert_eq!(next.get(&run).await.json()["status"], "pending");
+}
+
+#[tokio::test]
+async fn a_run_that_becomes_due_while_no_server_is_there_begins_in_the_next_process() {
+    for is_killed in [false, true] {
+        let store = Arc::new(MemoryStore::new());
+        let (server, valve) = nth(1, &store).await;
+        let thread = server.thread().await;
+        let body = json!({"assistant_id": "echo", "input": {"text": "hi"}, "after_seconds": 0.2});
+        let run = server.post(&format!("/threads/{thread}/runs"), &body).await;
+        let run = run.header("content-location").to_owned();
+        if is_killed {
+            valve.set(Flow::Shut { stops: true });
+        } else {
+            server.service.engine().shutdown(Shutdown::default()).await;
+        }
+        let store: Arc<dyn Store> = Valve::reopened(&store, 2);
+        let next = Server::with(
+            EngineConfig::new().store(Arc::clone(&store)),
+            Options::default(),
+            Access::open(),
+        );
+        tokio::time::sleep(ms(300)).await;
+        let catalog = next.service.catalog();
+        let how = |left: &RunRecord| catalog.recovery(left, &store).unwrap_or(Recovery::Fail);
+        next.service.engine().recover(how).await.unwrap();
+        let joined = within("it ends", next.get(&format!("{run}/join"))).await.json();
+        assert_eq!(joined["text"], "hi", "{joined}");
+        assert_eq!(next.get(&run).await.json()["status"], "success");
+    }
 }
 
 /// As on a guest that comes up with the clock of its host's battery.

@@ -252,14 +252,16 @@ const OWN: &str = "select boot, took_from from node where name = $1 and joined =
 const OVER: &str = "select name from node where lease_until <= now() and name <> $1
     order by lease_until limit 1 for update skip locked";
 
-/// What is taken over the former member may execute still, but for what is paused, and for what is
-/// live of a member that was drained: with a stop that it has not heard of it is no less. One that
+/// What is taken over the former member may execute still, but for what is paused, or has a due
+/// time and no start here, for which its body waits, and for what is live of a member that was
+/// drained: with a stop that it has not heard of it is no less. One that
 /// was rolled back leaves when nothing of it executes.
 const DOUBT: &str = "insert into hold (run, nr, what, name, member, boot)
     select ord, coalesce((select max(nr) + 1 from hold h where h.run = r.ord), 0), $2, $3,
         $1, (select joined from node where name = $1)
     from run r where node = $1 and (status < 3 or stop_rollback and status >= 5)
     and (status >= 3 and not quiescent or status in (0, 1, 2)
+        and not (status = 0 and started is null and due is not null)
         and not exists (select 1 from node where name = $1 and drained))";
 
 const RAISE: &str = "update node set boot = $2, took_from = $3 where name = $1";

@@ -36,7 +36,8 @@ use crate::{CancelRequest, Disposition, Payload, RunId};
 ///    answered to its run, as an accepted stop (I34). Each of those runs that is not paused, or
 ///    that was rolled back and is not quiescent, gets a hold of
 ///    [`Work::Node`](crate::Work::Node) with the name of the node, which may execute it still; what
-///    it has [given up](Self::release), or [left](Self::leave) without having begun it, gets none.
+///    it has [given up](Self::release), or [left](Self::leave) without having begun it, gets none,
+///    nor what has a due time and no start in the store, for which its body waits.
 ///    A member that was taken over from neither writes nor renews nor takes over any more.
 ///    Who joins under the name of a member does the same, without that hold: it must be known that
 ///    the process of that one is gone. It need not raise the epochs of what had started, if nothing

@@ -49,9 +49,9 @@ pub struct RunRecord {
     /// began. What an earlier process has left stays here until somebody tells of its end.
     pub holds: Vec<StoredHold>,
     /// Whether nothing of it has ever executed, for certain: the member that had it has given it up
-    /// before it started ([`Cluster::release`](crate::cluster::Cluster::release)), or an earlier
-    /// process on this host, and it is not due yet. False of one whose process is gone in any other
-    /// way, and until it is read to be recovered.
+    /// before it started ([`Cluster::release`](crate::cluster::Cluster::release)), or it has a due
+    /// time, and no start in the store, for which its body waits. False of one whose process is
+    /// gone in any other way, and until it is read to be recovered.
     pub is_unstarted: bool,
     /// What remains of it, if it has ended.
     pub report: Option<Arc<RunReport>>,

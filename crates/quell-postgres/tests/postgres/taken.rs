@@ -101,6 +101,30 @@ fn what_a_member_has_not_begun_is_handed_on_as_it_was_when_it_leaves_drained() {
 }
 
 #[test]
+fn what_a_lost_member_was_to_start_later_and_has_not_is_not_executed_by_it() {
+    let place = Place::shared();
+    block_on(async {
+        let (a, b) = (join(&place, "a").await, join(&place, "b").await);
+        let runs = ["waits", "has started"].map(RunId::from_text);
+        for run in runs {
+            let mut accepted = records::accept(run, records::epoch(&*a));
+            if let Record::Accepted(accepted) = &mut accepted {
+                accepted.due = Some(records::at());
+            }
+            a.append(vec![accepted]).await.unwrap();
+        }
+        let (run, epoch, at) = (runs[1], records::epoch(&*a), records::at());
+        a.append(vec![Record::Started { run, epoch, at }]).await.unwrap();
+        expire(&place, "a");
+        b.take_over().await.unwrap().unwrap();
+        assert_eq!(read(&*b, runs[0]).await.holds, []);
+        assert_eq!(read(&*b, runs[1]).await.holds.len(), 1);
+        a.close().await.unwrap();
+        b.close().await.unwrap();
+    });
+}
+
+#[test]
 fn i4_a_member_that_leaves_otherwise_may_execute_what_it_had() {
     let place = Place::shared();
     block_on(async {

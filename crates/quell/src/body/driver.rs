@@ -113,12 +113,13 @@ where
                 Poll::Pending
             }
         });
-        if !started.await {
+        let started = started.await && poll_fn(|cx| is_start_stored(&guard.node, cx)).await;
+        if !started {
             // Refused by the store, or stopped before the start: the body's destructors still run
             // on its runtime (I21).
-            let refused = guard.node.refused_by_store();
+            let refused = guard.node.why_not_started();
             let dropped = guard.call(|| drop(body));
-            let end = refused.map_or(End::Dropped, |error| End::Returned(Err(error.into())));
+            let end = refused.map_or(End::Dropped, |error| End::Returned(Err(error)));
             return guard.report::<T>(end, dropped.err());
         }
         let mut slot = pin!(None);
@@ -174,6 +175,15 @@ fn start(node: &Arc<Node>, waker: &Waker) -> bool {
         }
     };
     !node.apply(Input::Started, StopOrigin::default(), keep).refused
+}
+
+/// Waits until the start is stored, if the body waits for that. Yields whether it may run: the
+/// store has not refused that, and the run is not to be dropped meanwhile.
+fn is_start_stored(node: &Node, cx: &Context<'_>) -> Poll<bool> {
+    if !node.poll_turn(cx.waker()) {
+        return Poll::Pending;
+    }
+    Poll::Ready(node.flags() & flags::DROP == 0 && node.why_not_started().is_none())
 }
 
 /// How a body ended, with what it left.

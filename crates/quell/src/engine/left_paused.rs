@@ -70,12 +70,11 @@ pub(super) fn annotate(record: &mut RunRecord, spec: &RunSpec) -> Option<Record>
     (annotations != before).then_some(Record::Annotated { run, epoch, annotations })
 }
 
-/// Notes that nothing of a run has executed that is not due yet, by the clock of the host whose
-/// process had it: that of another node may be ahead.
-pub(super) fn noted(mut record: RunRecord, is_node: bool) -> RunRecord {
-    let is_due_later = record.accepted.due.is_some_and(|due| due > SystemTime::now());
+/// Notes that nothing has executed of a run that had a due time and has no start in the store: its
+/// body waits until that is stored.
+pub(super) fn noted(mut record: RunRecord) -> RunRecord {
     let is_first = record.status == RunStatus::Queued && record.started_at.is_none();
-    record.is_unstarted |= is_due_later && is_first && !is_node;
+    record.is_unstarted |= record.accepted.due.is_some() && is_first;
     record
 }
 
@@ -84,10 +83,11 @@ fn enqueued(key: &Arc<str>) -> Lane {
     Lane { key: Arc::clone(key), on_busy: OnBusy::Enqueue }
 }
 
-/// Has the spec of a run that has never started wait until it is due, as it was accepted.
+/// Has the spec of a run that has never started wait until it is due, as it was accepted. One that
+/// is due by now is known to have been so.
 pub(super) fn keep_due(spec: &mut RunSpec, record: &RunRecord, at: SystemTime) {
     let due = record.accepted.due.filter(|_| record.started_at.is_none());
-    if let Some(left) = due.and_then(|due| due.duration_since(at).ok()) {
+    if let Some(left) = due.map(|due| since(due, at)) {
         let gate = spec.gate.get_or_insert_default();
         gate.not_before = Some(later(crate::sync::now(), left));
     }

@@ -237,7 +237,7 @@ impl Engine {
                     // Its process was gone before all of it had ended.
                     Ok(record) if record.status.is_terminal() => rolled_back.push(record),
                     Ok(record) => {
-                        left.add(left_paused::noted(record, self.shared().member.is_some()));
+                        left.add(left_paused::noted(record));
                     }
                     Err(unreadable) => recovered.unreadable.push(unreadable),
                 }

@@ -88,9 +88,9 @@ impl Engine {
     /// it was dropped, it aborts.
     ///
     /// With a store a root that is paused is left to the process that recovers it: it stays paused
-    /// in the store, and its status and its row say so here, too. So is one that is not due yet
-    /// ([`RunSpec::not_before`](crate::RunSpec::not_before)): it stays queued, and is decided as
-    /// lost if it becomes due before that process recovers it. A node leaves in the same way what
+    /// in the store, and its status and its row say so here, too. So is one that has a due time
+    /// ([`RunSpec::not_before`](crate::RunSpec::not_before)) and has never started: it stays
+    /// queued, and starts when it is due, or at once. A node leaves in the same way what
     /// is queued and has never started; other nodes take all of that over at once, see
     /// [`Cluster::release`](crate::cluster::Cluster::release). What would have made its next
     /// body is dropped. Its streams end without a further event, so that no event has a number that

@@ -5,9 +5,12 @@ use std::task::Waker;
 
 use quell_core::{RunId, RunKind, RunStatus};
 
+use crate::failure::{Failure, SubmitError};
 use crate::gate::Gate;
-use crate::node::{Node, flags};
+use crate::journal::Entry;
+use crate::node::{Node, State, flags};
 use crate::tables::admission::Candidate;
+use crate::time::ticks::Ticks;
 
 impl Candidate for Node {
     fn kind(&self) -> RunKind {
@@ -73,6 +76,37 @@ impl Node {
         self.clear_and_wake(flags::HELD);
     }
 
+    /// Tells whether the root was to start at a due time, which may be over.
+    pub(crate) fn had_due(&self) -> bool {
+        self.gate().is_some_and(|gate| gate.not_before.is_some())
+    }
+
+    /// Leaves the start of the body for the store, if there is one. A run that had a due time waits
+    /// before its first one until that is stored: if the store knows of no start of it, nothing of
+    /// it has executed, however its process has ended (T13). Called under the lock.
+    pub(crate) fn journal_start(self: &Arc<Self>, state: &State, at: Ticks) {
+        let Some(journal) = &self.shared.journal else { return };
+        let waits = self.had_due() && self.began(state).1.is_none() && !self.has_lost_id();
+        if waits {
+            self.set(flags::AWAITS_STORE);
+        }
+        self.journal(|node| Entry::Started(node, at));
+        if waits {
+            journal.hurry();
+        }
+    }
+
+    /// Yields why the body is not to start: the store has refused the run, or the start for which
+    /// it waited.
+    pub(crate) fn why_not_started(&self) -> Option<Failure> {
+        if let Some(refused) = self.refused_by_store() {
+            return Some(refused.into());
+        }
+        let state = self.had_due().then(|| self.lock())?;
+        let error = state.extra.as_ref().and_then(|extra| extra.not_stored.clone())?;
+        Some(SubmitError::NotStored(error).into())
+    }
+
     /// Clears what holds a run back, and has its task look again.
     fn clear_and_wake(&self, bits: u32) {
         let waker = {
@@ -87,7 +121,7 @@ impl Node {
         }
     }
 
-    /// Tells whether the run was admitted, its acceptance is stored and it is not held, or it is
+    /// Tells whether the run was admitted, what it waits for is stored and it is not held, or it is
     /// not to start any more: it was stopped, or the store has refused it, and then it does not
     /// keep its place in the queue until its turn comes.
     pub(crate) fn poll_turn(&self, waker: &Waker) -> bool {

@@ -47,7 +47,8 @@ pub(crate) const FORGOTTEN: u32 = 1 << 20;
 /// else of it, also when it has left its parent.
 pub(crate) const UNDER: u32 = 1 << 21;
 
-/// The acceptance of the root is not stored yet: it does not start before.
+/// The acceptance of the root, its answer, or the start of one that had a due time, is not stored
+/// yet: its body does not start before.
 pub(crate) const AWAITS_STORE: u32 = 1 << 22;
 /// The store has refused the root: it does not start, and nothing of it is stored.
 pub(crate) const REFUSED: u32 = 1 << 23;

@@ -34,14 +34,13 @@ impl Recorded for Node {
 
     fn stored(entry: Entry<Self>, wakers: &mut Wakers) {
         match entry {
-            Entry::Accepted { run, .. } | Entry::Resumed(run, _) => {
+            Entry::Accepted { run, .. } | Entry::Started(run, _) | Entry::Resumed(run, _) => {
                 run.settle_entry_for(wakers, flags::ACCEPTANCE_STORED, State::use_up_remembered);
             }
             Entry::Ended(node, _) => node.settle_last(wakers, false),
             Entry::Quiesced(node, _) => node.settle_last(wakers, true),
             Entry::Stop(node, _) => node.settle_entry_for(wakers, 0, |_| node.settle_stop()),
             Entry::Saved { run: node, .. }
-            | Entry::Started(node, _)
             | Entry::Annotated(node, _)
             | Entry::HoldBegan(node, _)
             | Entry::HoldEnded(node, _)
@@ -71,8 +70,8 @@ impl Recorded for Node {
         let is_told = is_unaccepted || is_there(&entry, error);
         let set = match entry {
             _ if is_awaited => flags::REFUSED,
-            // It goes on here, as it would end here.
-            Entry::Resumed(..) => flags::ACCEPTANCE_STORED,
+            // It goes on here, as it would end here; one that waits for its start ends.
+            Entry::Resumed(..) | Entry::Started(..) if !is_unaccepted => flags::ACCEPTANCE_STORED,
             _ => 0,
         };
         let mut is_first = false;

@@ -96,7 +96,7 @@ impl Node {
         let now = self.shared.clock.now();
         let (mut deferred, is_left) = {
             let mut state = self.lock();
-            let is_left = self.leave_to_next(&state, now);
+            let is_left = self.leave_to_next(&state);
             (self.step_locked(&mut state, input, origin, now, |_, _| {}), is_left)
         };
         self.carry_out(&mut deferred, now);

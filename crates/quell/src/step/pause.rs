@@ -300,13 +300,13 @@ impl Node {
     }
 
     /// Leaves a paused run to the next process, since this one ends, one that has never started to
-    /// the next node, and one that is not due yet to either: nothing more of it is stored, or told.
+    /// the next node, and one that had a due time to either: nothing more of it is stored, or told.
     /// Called under the lock: an answer, a start or a stop comes before, and is stored, or is not
     /// taken.
-    pub(super) fn leave_to_next(&self, state: &State, now: Instant) -> bool {
+    pub(super) fn leave_to_next(&self, state: &State) -> bool {
         let is_left = self.shared.journal.is_some()
             && !self.is_refused()
-            && (state.life.is_paused() || self.waits_for_next(state, now));
+            && (state.life.is_paused() || self.waits_for_next(state));
         if is_left {
             self.set(flags::LEFT_TO_NEXT);
         }
@@ -314,10 +314,9 @@ impl Node {
     }
 
     /// Tells whether the run has never started, and whoever comes next knows that: another node is
-    /// told, and the next process sees that it is not due yet. Called under the lock.
-    fn waits_for_next(&self, state: &State, now: Instant) -> bool {
-        let due = self.gate().and_then(|gate| gate.not_before);
-        (self.shared.member.is_some() || due.is_some_and(|due| due > now))
+    /// told, and the next process sees that it had a due time. Called under the lock.
+    fn waits_for_next(&self, state: &State) -> bool {
+        (self.shared.member.is_some() || self.had_due())
             && state.life.status() == RunStatus::Queued
             && self.began(state).1.is_none()
             && self.flags() & flags::ACCEPTANCE_STORED != 0

@@ -128,8 +128,8 @@ impl Node {
             self.write(state, now, EventKind::Started, &mut deferred.wakers);
             let at = state.times.next(self.shared.clock.stamp(now));
             self.count_start(state, at);
+            self.journal_start(state, at);
             state.times.started.get_or_insert(at);
-            self.journal(|node| Entry::Started(node, at));
             self.mirror(state, 0);
         } else {
             self.record(state, origin, hard, now, deferred);

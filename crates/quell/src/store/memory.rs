@@ -93,8 +93,10 @@ impl MemoryStore {
                 record.epoch = Epoch::new(boot, record.epoch.attempt());
             }
             // One that was rolled back leaves when nothing of it executes.
-            let may_execute = is_live && record.status != RunStatus::Paused && !is_given_up
-                || record.is_rolled_back() && !record.quiescent;
+            let waits =
+                record.status == RunStatus::Paused || never_began && record.accepted.due.is_some();
+            let may_execute =
+                is_live && !waits && !is_given_up || record.is_rolled_back() && !record.quiescent;
             if let Some(name) = doubt.filter(|_| may_execute) {
                 let nr = record.holds.iter().map(|hold| hold.nr).max();
                 let nr = nr.map_or(0, |nr| nr.saturating_add(1));
