@@ -53,6 +53,8 @@ async fn left_paused(store: &Arc<MemoryStore>, spec: RunSpec) -> RunId {
     let before = engine(store, 1);
     let run = before.submit_resumable(spec, asks_twice).unwrap().into_ref();
     within("it asks", run.paused()).await.unwrap();
+    run.stored().await.unwrap();
+    run.events_stored().await.unwrap();
     killed(before);
     run.id()
 }

@@ -26,7 +26,14 @@ pub(crate) enum Entry<R> {
         at: Ticks,
     },
     /// Its body starts.
-    Started(Arc<R>, Ticks),
+    Started {
+        /// The run.
+        run: Arc<R>,
+        /// When.
+        at: Ticks,
+        /// Whether it waits until this is stored.
+        holds_body: bool,
+    },
     /// Its body has added annotations: these are all that it has.
     Annotated(Arc<R>, Box<Annotations>),
     /// A stop of it was accepted or scheduled, or became more urgent.
@@ -106,7 +113,7 @@ impl<R> Entry<R> {
     pub(crate) const fn run(&self) -> Option<&Arc<R>> {
         match self {
             Self::Accepted { run, .. }
-            | Self::Started(run, _)
+            | Self::Started { run, .. }
             | Self::Annotated(run, _)
             | Self::Stop(run, _)
             | Self::Saved { run, .. }
@@ -144,7 +151,7 @@ impl<R> Entry<R> {
     pub(crate) const fn is_urgent(&self) -> bool {
         match self {
             Self::Accepted { parent, .. } => parent.is_none(),
-            Self::Started(..)
+            Self::Started { .. }
             | Self::Annotated(..)
             | Self::Event(..)
             | Self::HoldEnded(..)

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::task::Waker;
 
+use quell_core::store::StoreError;
 use quell_core::{RunId, RunKind, RunStatus};
 
 use crate::failure::{Failure, SubmitError};
@@ -86,24 +87,40 @@ impl Node {
     /// it has executed, however its process has ended (T13). Called under the lock.
     pub(crate) fn journal_start(self: &Arc<Self>, state: &State, at: Ticks) {
         let Some(journal) = &self.shared.journal else { return };
-        let waits = self.had_due() && self.began(state).1.is_none() && !self.has_lost_id();
-        if waits {
+        let holds_body = self.had_due() && self.began(state).1.is_none() && !self.has_lost_id();
+        if holds_body {
             self.set(flags::AWAITS_STORE);
         }
-        self.journal(|node| Entry::Started(node, at));
-        if waits {
+        self.journal(|run| Entry::Started { run, at, holds_body });
+        if holds_body {
             journal.hurry();
         }
     }
 
-    /// Yields why the body is not to start: the store has refused the run, or the start for which
-    /// it waited.
+    /// Yields why the store has refused the run, if it has.
+    pub(crate) fn refused_by_store(&self) -> Option<SubmitError> {
+        if !self.is_refused() {
+            return None;
+        }
+        let error = self.lock().extra.as_ref().and_then(|extra| extra.not_stored.clone())?;
+        let is_busy = matches!(error, StoreError::LaneBusy { .. });
+        Some(match self.gate().and_then(|gate| gate.full.get()).filter(|_| is_busy) {
+            Some((scope, max)) => SubmitError::QueueFull { scope: scope.clone(), max: *max },
+            None => SubmitError::of_store(self.id, error),
+        })
+    }
+
+    /// Yields why the body is not to start: the store has refused the run, or the first start, for
+    /// which it has waited.
     pub(crate) fn why_not_started(&self) -> Option<Failure> {
         if let Some(refused) = self.refused_by_store() {
             return Some(refused.into());
         }
         let state = self.had_due().then(|| self.lock())?;
-        let error = state.extra.as_ref().and_then(|extra| extra.not_stored.clone())?;
+        let extra = state.extra.as_ref()?;
+        let pausing = extra.pausing.as_ref();
+        let is_first = pausing.is_none_or(|it| it.resumed == 0 && it.began.1.is_none());
+        let error = extra.not_stored.clone().filter(|_| is_first)?;
         Some(SubmitError::NotStored(error).into())
     }
 

@@ -20,8 +20,8 @@ pub(super) fn of(entry: &Entry<Node>, journal: &Journal<Node>) -> (Record, Optio
             let accepted = accepted(run, (*root, *parent), epoch(run), *at);
             Record::Accepted(Box::new(accepted))
         }
-        Entry::Started(node, at) => {
-            Record::Started { run: node.id, epoch: epoch(node), at: wall(node, *at) }
+        Entry::Started { run, at, .. } => {
+            Record::Started { run: run.id, epoch: epoch(run), at: wall(run, *at) }
         }
         Entry::Annotated(node, all) => {
             let annotations = Annotations::clone(all);

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use quell_core::store::{Record, StopAccepted, StoreError};
 use quell_core::{Cause, RunId, RunStatus, StopMode};
 
-use crate::failure::SubmitError;
 use crate::foreign;
 use crate::journal::{Doubted, Entry, Journal, Recorded};
 use crate::node::there::is_there;
@@ -34,13 +33,16 @@ impl Recorded for Node {
 
     fn stored(entry: Entry<Self>, wakers: &mut Wakers) {
         match entry {
-            Entry::Accepted { run, .. } | Entry::Started(run, _) | Entry::Resumed(run, _) => {
+            Entry::Accepted { run, .. }
+            | Entry::Started { run, holds_body: true, .. }
+            | Entry::Resumed(run, _) => {
                 run.settle_entry_for(wakers, flags::ACCEPTANCE_STORED, State::use_up_remembered);
             }
             Entry::Ended(node, _) => node.settle_last(wakers, false),
             Entry::Quiesced(node, _) => node.settle_last(wakers, true),
             Entry::Stop(node, _) => node.settle_entry_for(wakers, 0, |_| node.settle_stop()),
             Entry::Saved { run: node, .. }
+            | Entry::Started { run: node, .. }
             | Entry::Annotated(node, _)
             | Entry::HoldBegan(node, _)
             | Entry::HoldEnded(node, _)
@@ -71,7 +73,9 @@ impl Recorded for Node {
         let set = match entry {
             _ if is_awaited => flags::REFUSED,
             // It goes on here, as it would end here; one that waits for its start ends.
-            Entry::Resumed(..) | Entry::Started(..) if !is_unaccepted => flags::ACCEPTANCE_STORED,
+            Entry::Resumed(..) | Entry::Started { holds_body: true, .. } => {
+                flags::ACCEPTANCE_STORED
+            }
             _ => 0,
         };
         let mut is_first = false;
@@ -378,19 +382,6 @@ impl Node {
     /// Tells whether the store has refused the run. Without a store no flag is read.
     pub(crate) fn is_refused(&self) -> bool {
         self.shared.journal.is_some() && self.flags() & flags::REFUSED != 0
-    }
-
-    /// Yields why the store has refused the run, if it has.
-    pub(crate) fn refused_by_store(&self) -> Option<SubmitError> {
-        if !self.is_refused() {
-            return None;
-        }
-        let error = self.lock().extra.as_ref().and_then(|extra| extra.not_stored.clone())?;
-        let is_busy = matches!(error, StoreError::LaneBusy { .. });
-        Some(match self.gate().and_then(|gate| gate.full.get()).filter(|_| is_busy) {
-            Some((scope, max)) => SubmitError::QueueFull { scope: scope.clone(), max: *max },
-            None => SubmitError::of_store(self.id, error),
-        })
     }
 }
 

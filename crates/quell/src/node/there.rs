@@ -12,7 +12,10 @@ pub(super) fn is_there(entry: &Entry<Node>, error: &StoreError) -> bool {
     matches!(
         (entry, error),
         (Entry::Event(..), StoreError::SeqTaken { .. })
-            | (Entry::Stop(..) | Entry::Ended(..) | Entry::Started(..), StoreError::Ended { .. })
+            | (
+                Entry::Stop(..) | Entry::Ended(..) | Entry::Started { .. },
+                StoreError::Ended { .. }
+            )
             | (Entry::Paused(..) | Entry::Resumed(..), StoreError::Ended { .. })
             | (Entry::HoldBegan(..) | Entry::Annotated(..), StoreError::Ended { .. })
             | (Entry::Forgotten(..), StoreError::Unknown { .. })
