@@ -1,17 +1,18 @@
 //! T13, I38: a run that was to start at a due time and has no start in the store has never begun,
 //! however its process has ended; so it begins in the next one.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use quell::store::{MemoryStore, RunRecord, Store, StoreError};
 use quell::testing::cluster::{Nodes, Trouble};
 use quell::{
-    CancelRequest, Engine, Failure, OnBusy, Recovery, RunRef, RunSpec, RunStatus, Shutdown,
+    CancelRequest, Engine, Failure, OnBusy, Recovery, RunContext, RunRef, RunSpec, RunStatus,
+    Shutdown,
 };
 
-use crate::support::{Flow, Shaky, Valve, durable, listener, ms, secs, soon, within};
+use crate::support::{Flow, Shaky, Valve, durable, full, listener, ms, secs, soon, within};
 
 /// How often the bodies of a test have begun.
 type Begun = Arc<AtomicUsize>;
@@ -50,9 +51,8 @@ async fn begins(engine: &Engine, begun: &Begun) -> RunRef {
 async fn starting(store: &Arc<Valve>, engine: &Engine, begun: &Begun) -> RunRef {
     let run = due_soon(engine, begun).await;
     store.set(Flow::Shut { stops: false });
-    soon("it is due", || run.status() == RunStatus::Running).await;
-    tokio::time::sleep(ms(20)).await;
-    assert_eq!(count(begun), 0, "its start is not stored");
+    tokio::time::sleep(ms(100)).await;
+    assert_eq!((run.status(), count(begun)), (RunStatus::Queued, 0), "its start is not stored");
     run
 }
 
@@ -88,14 +88,69 @@ async fn t13_a_run_begins_when_the_store_takes_its_start() {
 
 #[tokio::test]
 async fn t13_a_run_that_is_stopped_while_its_start_is_stored_never_begins() {
-    let (store, begun) = (Valve::new(Flow::Open), Begun::default());
-    let engine = durable(&store);
-    let run = starting(&store, &engine, &begun).await;
-    run.cancel(CancelRequest::because("never mind").abort());
-    assert_eq!(within("it ends", run.quiescent()).await.status, RunStatus::Cancelled);
-    store.set(Flow::Open);
-    run.stored().await.unwrap();
-    assert_eq!(count(&begun), 0);
+    let stop = || CancelRequest::because("never mind");
+    for stop in [stop(), stop().abort(), stop().after_step(None), stop().rollback()] {
+        let (store, begun) = (Valve::new(Flow::Open), Begun::default());
+        let engine = durable(&store);
+        let run = starting(&store, &engine, &begun).await;
+        run.cancel(stop.clone());
+        // Now, and not after a grace: there is no body that could use one.
+        assert_eq!(within("it ends", run.quiescent()).await.status, RunStatus::Cancelled);
+        assert!(run.row().started_at.is_none());
+        store.set(Flow::Open);
+        run.stored().await.unwrap();
+        assert_eq!(count(&begun), 0, "{stop:?}");
+    }
+}
+
+#[tokio::test]
+async fn i38_a_shutdown_stops_what_is_about_to_begin_unless_the_store_is_in_trouble() {
+    for is_in_trouble in [false, true] {
+        let (kept, begun) = (Arc::new(MemoryStore::new()), Begun::default());
+        let store = Valve::reopened(&kept, 1);
+        let before = durable(&store);
+        let run = starting(&store, &before, &begun).await;
+        if is_in_trouble {
+            store.set(Flow::Failing(full()));
+            tokio::time::sleep(ms(50)).await;
+        }
+        let ends = tokio::spawn(async move { before.shutdown(Shutdown::default()).await });
+        soon("it has asked", || run.status() != RunStatus::Queued || is_in_trouble).await;
+        if !is_in_trouble {
+            store.set(Flow::Open);
+        }
+        within("it ends", ends).await.unwrap();
+        let record = kept.get(run.id()).await.unwrap().unwrap();
+        let stands = if is_in_trouble { RunStatus::Queued } else { RunStatus::Cancelled };
+        assert_eq!((run.status(), record.status, count(&begun)), (stands, stands, 0));
+    }
+}
+
+#[tokio::test]
+async fn i36_what_was_due_first_begins_first_however_long_no_process_was_there() {
+    let kept = Arc::new(MemoryStore::new());
+    let before = durable(&Valve::reopened(&kept, 1));
+    let mut runs = Vec::new();
+    for wait in [40, 20, 30] {
+        let spec = RunSpec::agent("due").lane("lane", OnBusy::Enqueue);
+        let spec = spec.not_before(Instant::now() + ms(wait));
+        runs.push(before.submit_durably(spec, listener).await.unwrap().into_ref().id());
+    }
+    within("it ends", before.shutdown(Shutdown::default())).await;
+    tokio::time::sleep(ms(60)).await;
+    let after = durable(&Valve::reopened(&kept, 2));
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let recovered = after.recover(|_| {
+        let order = Arc::clone(&order);
+        Recovery::resume(RunSpec::agent("due"), async move |ctx: RunContext| {
+            order.lock().unwrap().push(ctx.id());
+            Ok::<_, Failure>(())
+        })
+    });
+    for run in recovered.await.unwrap().resumed {
+        within("it ends", run.ended()).await;
+    }
+    assert_eq!(*order.lock().unwrap(), [runs[1], runs[2], runs[0]]);
 }
 
 #[tokio::test]

@@ -261,7 +261,7 @@ const DOUBT: &str = "insert into hold (run, nr, what, name, member, boot)
         $1, (select joined from node where name = $1)
     from run r where node = $1 and (status < 3 or stop_rollback and status >= 5)
     and (status >= 3 and not quiescent or status in (0, 1, 2)
-        and not (status = 0 and started is null and due is not null)
+        and not (status in (0, 2) and started is null and due is not null)
         and not exists (select 1 from node where name = $1 and drained))";
 
 const RAISE: &str = "update node set boot = $2, took_from = $3 where name = $1";

@@ -303,9 +303,9 @@ impl RunSpec {
         self
     }
 
-    /// Delays the start until an instant; meanwhile the run is `Queued`. Defaults to none. An
-    /// instant that is over is none. A root then takes its place in its lane, and waits for a slot;
-    /// a child, for which its parent waits, starts.
+    /// Delays the start until an instant; meanwhile the run is `Queued`. Defaults to none. One that
+    /// is over delays nothing. A root then takes its place in its lane, and waits for a slot, and
+    /// with a store until its start is stored; a child, for which its parent waits, starts.
     pub fn not_before(mut self, due: Instant) -> Self {
         self.gate().not_before = Some(due);
         self

@@ -280,9 +280,9 @@ pub trait Cluster: Debug + Send + Sync + 'static {
     /// lease is over. They are paused, or have never started, and nothing of them executes, so they
     /// get no hold of [`Work::Node`](crate::Work::Node); those that have never started are
     /// [`RunRecord::is_unstarted`](crate::store::RunRecord::is_unstarted) then, unless a member had
-    /// them before that is lost: whether that has started them nobody knows. What was asked of them
-    /// and not answered goes with them. Those that this member does not have, or that stand
-    /// otherwise in the store, stay as they are. By default all do.
+    /// them before that is lost: whether that has started them nobody knows, but of those that have
+    /// a due time. What was asked of them and not answered goes with them. Those that this member
+    /// does not have, or that stand otherwise in the store, stay as they are. By default all do.
     ///
     /// # Errors
     ///

@@ -22,7 +22,7 @@ use crate::foreign::Foreign;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnWorkerLost {
-    /// They end `Failed`: their worker was lost.
+    /// They end `Failed`: their worker was lost. Those that are known not to have begun begin.
     #[default]
     Fail,
     /// They go on by themselves, as their next attempts: of a plan behind the steps whose end is in

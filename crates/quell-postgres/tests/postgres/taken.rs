@@ -105,7 +105,7 @@ fn what_a_lost_member_was_to_start_later_and_has_not_is_not_executed_by_it() {
     let place = Place::shared();
     block_on(async {
         let (a, b) = (join(&place, "a").await, join(&place, "b").await);
-        let runs = ["waits", "has started"].map(RunId::from_text);
+        let runs = ["waits", "has started", "was stopped"].map(RunId::from_text);
         for run in runs {
             let mut accepted = records::accept(run, records::epoch(&*a));
             if let Record::Accepted(accepted) = &mut accepted {
@@ -115,10 +115,14 @@ fn what_a_lost_member_was_to_start_later_and_has_not_is_not_executed_by_it() {
         }
         let (run, epoch, at) = (runs[1], records::epoch(&*a), records::at());
         a.append(vec![Record::Started { run, epoch, at }]).await.unwrap();
+        a.append(vec![records::stop(runs[2], epoch)]).await.unwrap();
         expire(&place, "a");
         b.take_over().await.unwrap().unwrap();
-        assert_eq!(read(&*b, runs[0]).await.holds, []);
-        assert_eq!(read(&*b, runs[1]).await.holds.len(), 1);
+        let mut holds = Vec::new();
+        for run in runs {
+            holds.push(read(&*b, run).await.holds.len());
+        }
+        assert_eq!(holds, [0, 1, 0]);
         a.close().await.unwrap();
         b.close().await.unwrap();
     });

@@ -28,7 +28,8 @@ stderr.
 
 With --store FILE, or `path` of [store], runs and their events are in a file that outlives the \
 server, and a run starts when it is stored. Runs of a server that was killed have failed, or \
-ended with their stop, when the next one opens it; those that wait for an answer do so still. The \
+ended with their stop, when the next one opens it; those that wait for an answer do so still, and \
+those with a due time (after_seconds) that had not begun begin. The \
 guardian tells the next server that their programs have ended; if it was killed too, nothing does, \
 and of services that they had asked nothing does either: such a run is not quiescent, and names \
 them. \
@@ -257,7 +258,8 @@ Signals:
   for what is not stored yet, with a database that is away ten to sixteen. The third one ends the
   server at once.
   What is stopped so has ended, cancelled, also with on_worker_lost = \"continue\": only what a
-  killed server has left goes on in the next one. Runs that wait for an answer stay paused there.
+  killed server has left goes on in the next one. Runs that wait for an answer stay paused there,
+  and those with a due time that have not begun begin there.
 
 Runs that wait for an answer (a step of a plan with `wait`):
   GET /v1/runs?status=paused lists them, `pause` of GET /v1/runs/ID is what one asks.

@@ -107,14 +107,14 @@ where
         // runs, the guard must report the end after the body's destructors.
         let _ = (&body, &guard);
         let started = poll_fn(|cx| {
-            if guard.node.poll_turn(cx.waker()) {
-                Poll::Ready(!guard.node.is_refused() && start(&guard.node, cx.waker()))
-            } else {
-                Poll::Pending
+            let (node, turn) = (&guard.node, cx.waker());
+            // A start that is to be stored first waits for a second turn.
+            if !node.poll_turn(turn) || node.stores_start() && !node.poll_turn(turn) {
+                return Poll::Pending;
             }
+            Poll::Ready(node.why_not_started().is_none() && start(node, turn))
         });
-        let started = started.await && poll_fn(|cx| is_start_stored(&guard.node, cx)).await;
-        if !started {
+        if !started.await {
             // Refused by the store, or stopped before the start: the body's destructors still run
             // on its runtime (I21).
             let refused = guard.node.why_not_started();
@@ -175,15 +175,6 @@ fn start(node: &Arc<Node>, waker: &Waker) -> bool {
         }
     };
     !node.apply(Input::Started, StopOrigin::default(), keep).refused
-}
-
-/// Waits until the start is stored, if the body waits for that. Yields whether it may run: the
-/// store has not refused that, and the run is not to be dropped meanwhile.
-fn is_start_stored(node: &Node, cx: &Context<'_>) -> Poll<bool> {
-    if !node.poll_turn(cx.waker()) {
-        return Poll::Pending;
-    }
-    Poll::Ready(node.flags() & flags::DROP == 0 && node.why_not_started().is_none())
 }
 
 /// How a body ended, with what it left.

@@ -21,9 +21,11 @@ pub(super) fn is_paused(record: &RunRecord) -> bool {
     record.status == RunStatus::Paused
 }
 
-/// Yields how a run stands to its lane: the smaller one has it.
-pub(super) fn waits_for_lane(record: &RunRecord) -> (bool, bool, bool) {
-    (!is_paused(record), !record.is_answered(), record.started_at.is_none())
+/// Yields how a run stands to its lane: the smaller one has it. Of those that wait for it the one
+/// has it that came first, and a run comes when it is due.
+pub(super) fn waits_for_lane(record: &RunRecord) -> (bool, bool, bool, SystemTime) {
+    let came = record.accepted.due.unwrap_or(record.accepted.at);
+    (!is_paused(record), !record.is_answered(), record.started_at.is_none(), came)
 }
 
 /// Makes the spec of a paused run of which the process knows nothing but what is stored.

@@ -32,7 +32,7 @@ pub(crate) enum Entry<R> {
         /// When.
         at: Ticks,
         /// Whether it waits until this is stored.
-        holds_body: bool,
+        is_awaited: bool,
     },
     /// Its body has added annotations: these are all that it has.
     Annotated(Arc<R>, Box<Annotations>),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::task::Waker;
+use std::time::Instant;
 
 use quell_core::store::StoreError;
 use quell_core::{RunId, RunKind, RunStatus};
@@ -11,7 +12,6 @@ use crate::gate::Gate;
 use crate::journal::Entry;
 use crate::node::{Node, State, flags};
 use crate::tables::admission::Candidate;
-use crate::time::ticks::Ticks;
 
 impl Candidate for Node {
     fn kind(&self) -> RunKind {
@@ -82,18 +82,36 @@ impl Node {
         self.gate().is_some_and(|gate| gate.not_before.is_some())
     }
 
-    /// Leaves the start of the body for the store, if there is one. A run that had a due time waits
-    /// before its first one until that is stored: if the store knows of no start of it, nothing of
-    /// it has executed, however its process has ended (T13). Called under the lock.
-    pub(crate) fn journal_start(self: &Arc<Self>, state: &State, at: Ticks) {
-        let Some(journal) = &self.shared.journal else { return };
-        let holds_body = self.had_due() && self.began(state).1.is_none() && !self.has_lost_id();
-        if holds_body {
-            self.set(flags::AWAITS_STORE);
+    /// Has the first start of a run that had a due time be stored before it happens, if there is a
+    /// store: if that knows of no start of it, nothing of it has executed, however its process has
+    /// ended (T13). Until then it is queued, and a stop ends it as one that never began. Yields
+    /// whether it waits for that now.
+    pub(crate) fn stores_start(self: &Arc<Self>) -> bool {
+        let journal = self.shared.journal.as_ref().filter(|_| self.had_due());
+        let Some(journal) = journal else { return false };
+        let mut state = self.lock();
+        let is_first = self.began(&state).1.is_none() && !state.is_starting();
+        let is_queued = state.life.status() == RunStatus::Queued;
+        if !is_first || !is_queued || self.is_unkept() || self.has_lost_id() {
+            return false;
         }
-        self.journal(|run| Entry::Started { run, at, holds_body });
-        if holds_body {
-            journal.hurry();
+        let at = state.times.next(self.shared.clock.stamp(self.shared.clock.now()));
+        state.extra().start = Some(at);
+        self.set(flags::AWAITS_STORE);
+        self.journal(|run| Entry::Started { run, at, is_awaited: true });
+        journal.hurry();
+        true
+    }
+
+    /// Notes when the body starts, and leaves that for the store unless it has it. Called under the
+    /// lock.
+    pub(crate) fn note_start(self: &Arc<Self>, state: &mut State, now: Instant) {
+        let stored = state.extra.as_mut().and_then(|extra| extra.start.take());
+        let at = stored.unwrap_or_else(|| state.times.next(self.shared.clock.stamp(now)));
+        self.count_start(state, at);
+        state.times.started.get_or_insert(at);
+        if stored.is_none() {
+            self.journal(|run| Entry::Started { run, at, is_awaited: false });
         }
     }
 
@@ -110,17 +128,17 @@ impl Node {
         })
     }
 
-    /// Yields why the body is not to start: the store has refused the run, or the first start, for
-    /// which it has waited.
+    /// Yields why the body is not to start: the store has refused the run, or the start that it was
+    /// to have first.
     pub(crate) fn why_not_started(&self) -> Option<Failure> {
         if let Some(refused) = self.refused_by_store() {
             return Some(refused.into());
         }
         let state = self.had_due().then(|| self.lock())?;
-        let extra = state.extra.as_ref()?;
-        let pausing = extra.pausing.as_ref();
-        let is_first = pausing.is_none_or(|it| it.resumed == 0 && it.began.1.is_none());
-        let error = extra.not_stored.clone().filter(|_| is_first)?;
+        if !state.is_starting() || self.is_left_to_next() {
+            return None;
+        }
+        let error = state.extra.as_ref().and_then(|extra| extra.not_stored.clone())?;
         Some(SubmitError::NotStored(error).into())
     }
 

@@ -119,6 +119,8 @@ pub(crate) struct RareState {
     pub(crate) abandoned: Vec<Abandoned>,
     /// What may still execute of earlier attempts, whose process is gone.
     pub(crate) lost: Vec<Abandoned>,
+    /// When it is to have started for the first time, while it waits until the store has that.
+    pub(crate) start: Option<Ticks>,
     /// The end of the run is stored, or refused, and it stays in memory because it is not
     /// quiescent.
     pub(crate) stays: bool,
@@ -177,6 +179,12 @@ pub(crate) struct TokenLink {
 impl State {
     pub(crate) fn extra(&mut self) -> &mut RareState {
         self.extra.get_or_insert_default()
+    }
+
+    /// Tells whether the first start of the run is stored, or on its way into the store, and it has
+    /// not started.
+    pub(crate) fn is_starting(&self) -> bool {
+        self.extra.as_ref().is_some_and(|extra| extra.start.is_some())
     }
 
     /// Notes that nobody is to have the stops that were remembered for the run: it is stored.

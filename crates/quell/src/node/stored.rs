@@ -34,7 +34,7 @@ impl Recorded for Node {
     fn stored(entry: Entry<Self>, wakers: &mut Wakers) {
         match entry {
             Entry::Accepted { run, .. }
-            | Entry::Started { run, holds_body: true, .. }
+            | Entry::Started { run, is_awaited: true, .. }
             | Entry::Resumed(run, _) => {
                 run.settle_entry_for(wakers, flags::ACCEPTANCE_STORED, State::use_up_remembered);
             }
@@ -73,7 +73,7 @@ impl Recorded for Node {
         let set = match entry {
             _ if is_awaited => flags::REFUSED,
             // It goes on here, as it would end here; one that waits for its start ends.
-            Entry::Resumed(..) | Entry::Started { holds_body: true, .. } => {
+            Entry::Resumed(..) | Entry::Started { is_awaited: true, .. } => {
                 flags::ACCEPTANCE_STORED
             }
             _ => 0,

@@ -9,7 +9,7 @@ use crate::time::ticks::Ticks;
 impl Node {
     /// Counts how long a root has waited for its first start. How long a child waits for a worker
     /// says nothing about a queue.
-    pub(super) fn count_start(&self, state: &State, at: Ticks) {
+    pub(crate) fn count_start(&self, state: &State, at: Ticks) {
         if state.parent_id.is_some() || state.times.started.is_some() {
             return;
         }

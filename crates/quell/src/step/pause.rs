@@ -314,11 +314,16 @@ impl Node {
     }
 
     /// Tells whether the run has never started, and whoever comes next knows that: another node is
-    /// told, and the next process sees that it had a due time. Called under the lock.
+    /// told, and the next process sees that it had a due time. One whose start the store has, or
+    /// gets, is none of these, unless the store is in trouble: then nobody can say that it ends.
+    /// Called under the lock.
     fn waits_for_next(&self, state: &State) -> bool {
+        let is_in_trouble =
+            || self.shared.journal.as_ref().is_some_and(|it| it.trouble().is_some());
         (self.shared.member.is_some() || self.had_due())
             && state.life.status() == RunStatus::Queued
             && self.began(state).1.is_none()
+            && (!state.is_starting() || is_in_trouble())
             && self.flags() & flags::ACCEPTANCE_STORED != 0
     }
 

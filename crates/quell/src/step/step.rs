@@ -126,10 +126,7 @@ impl Node {
         edit(state, fx);
         if matches!(input, Input::Started) && !fx.refused {
             self.write(state, now, EventKind::Started, &mut deferred.wakers);
-            let at = state.times.next(self.shared.clock.stamp(now));
-            self.count_start(state, at);
-            self.journal_start(state, at);
-            state.times.started.get_or_insert(at);
+            self.note_start(state, now);
             self.mirror(state, 0);
         } else {
             self.record(state, origin, hard, now, deferred);

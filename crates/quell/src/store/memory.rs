@@ -93,8 +93,8 @@ impl MemoryStore {
                 record.epoch = Epoch::new(boot, record.epoch.attempt());
             }
             // One that was rolled back leaves when nothing of it executes.
-            let waits =
-                record.status == RunStatus::Paused || never_began && record.accepted.due.is_some();
+            let is_known = record.accepted.due.is_some() && record.started_at.is_none();
+            let waits = record.status == RunStatus::Paused || is_known;
             let may_execute =
                 is_live && !waits && !is_given_up || record.is_rolled_back() && !record.quiescent;
             if let Some(name) = doubt.filter(|_| may_execute) {
