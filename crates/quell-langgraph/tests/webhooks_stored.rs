@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use quell::store::{MemoryStore, Page, RunRecord, Store};
+use axum::http::Method;
+use futures::future::join_all;
+use quell::store::{MemoryStore, Page, RunRecord, Store, StoreError};
 use quell::{EngineConfig, Failure, Payload, Recovery, RunContext, RunFilter, StoreRetention};
 use quell_flow::{Catalog, Component};
 use quell_http::Access;
@@ -107,6 +109,69 @@ fn a_webhook_that_was_owed_when_the_process_died_is_sent_by_the_next_one() {
         let (server, _) = nth(3, &store).await;
         assert_eq!(owed(&server).await, 0);
         assert_eq!(receiver.by_now(), 6);
+    });
+}
+
+/// Each of them is lost to the next process in another moment of what that clears.
+#[test]
+fn of_threads_that_were_deleted_when_the_process_died_nothing_is_told() {
+    let store = Arc::new(MemoryStore::new());
+    let (_others, receiver) = beside(vec![status("200 OK")]);
+    process(async {
+        let (server, own) = nth(1, &store).await;
+        let mut threads = Vec::new();
+        for nth in 0..12 {
+            let (thread, tag) = (server.thread().await, format!("t{nth}"));
+            let slow = asking("slow", &json!({"ms": 60_000, "tag": tag}), &receiver.url());
+            assert_eq!(server.post(&format!("/threads/{thread}/runs"), &slow).await.status, 200);
+            server.until_ticking(&tag).await;
+            threads.push(thread);
+        }
+        // Their runs are not stopped in the store, and stay there.
+        own.set(Flow::KeepingStops);
+        let paths: Vec<_> = threads.iter().map(|thread| format!("/threads/{thread}")).collect();
+        let deleted = join_all(paths.iter().map(|path| server.send(Method::DELETE, path, "")));
+        let look = async {
+            for thread in &threads {
+                // It has a further record, which says so.
+                let of_thread = || RunFilter::new().label("quell.record", thread.to_string());
+                let stored = || server.service.engine().stored_runs(of_thread(), Page::first(9));
+                while stored().await.unwrap().items.len() < 2 {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            }
+            own.set(Flow::Shut { stops: true });
+        };
+        tokio::select! {
+            answers = deleted => panic!("{answers:?}"),
+            () = look => {}
+        }
+    });
+    process(async {
+        let (server, _) = nth(2, &store).await;
+        until_none_is_owed(&server).await;
+        assert_eq!(receiver.by_now(), 0);
+    });
+}
+
+#[test]
+fn an_end_that_is_not_stored_is_told_when_it_is() {
+    let store = Arc::new(MemoryStore::new());
+    let (_others, receiver) = beside(vec![status("200 OK")]);
+    process(async {
+        let (server, own) = nth(1, &store).await;
+        let thread = server.thread().await;
+        let slow = asking("slow", &json!({"ms": 60_000, "tag": "t"}), &receiver.url());
+        let run = server.post(&format!("/threads/{thread}/runs"), &slow).await;
+        let run = run.header("content-location").to_owned();
+        server.until_ticking("t").await;
+        own.set(Flow::Failing(StoreError::Io { what: "said the test".into() }));
+        let stopped = server.post(&format!("{run}/cancel?wait=1"), &json!({})).await;
+        assert_eq!(stopped.status, 503, "{stopped:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(receiver.by_now(), 0, "a later process would tell another end");
+        own.set(Flow::Open);
+        assert_eq!(receiver.got(1).await[0].1["status"], "interrupted");
     });
 }
 

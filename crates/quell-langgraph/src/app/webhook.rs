@@ -87,8 +87,7 @@ impl App {
         let under_way = self.under_way(run.id(), !run.is_rolled_back());
         drop(tokio::spawn(async move {
             let is_temporary = telling.is_temporary;
-            app.settled(&run).await;
-            if !app.tell_owed(telling).await {
+            if !app.is_stored_at_last(&run).await || !app.tell_owed(telling).await {
                 // The run stays for whoever sends it.
                 return;
             }

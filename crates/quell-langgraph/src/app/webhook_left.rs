@@ -94,7 +94,14 @@ impl App {
                 self.forget_owed(id).await;
                 true
             }
-            Ok(Some(run)) if run.status().is_terminal() => self.send_of(id, run).await,
+            Ok(Some(run)) if run.status().is_terminal() => match self.is_of_deleted(&run).await {
+                Ok(false) => self.send_of(id, run).await,
+                Ok(true) => {
+                    self.forget_owed(id).await;
+                    true
+                }
+                Err(_) => false,
+            },
             // Whoever has it tells its end.
             Ok(Some(_)) => true,
             Err(_) => false,

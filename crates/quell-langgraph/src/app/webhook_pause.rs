@@ -28,7 +28,9 @@ impl App {
         let (tracked, run) = (Arc::clone(tracked), run.clone());
         drop(tokio::spawn(async move {
             run.paused().await;
-            app.settled(&run).await;
+            if !app.is_stored_at_last(&run).await {
+                return;
+            }
             let Some(attempt) = run.pause_state().map(|pause| pause.attempt) else { return };
             if tracked.told_pause.fetch_max(attempt, Ordering::SeqCst) < attempt {
                 let telling = app.telling(&thread, &tracked, &run);

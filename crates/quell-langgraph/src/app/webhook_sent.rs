@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use quell::cluster::RunMeant;
 use quell::{Payload, RunId, RunRef, RunRow};
-use quell_http::{RunState, offload_if_large};
+use quell_http::{RunState, is_loss, offload_if_large};
 use tokio::time::sleep;
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::app::turn::LOOK_PAUSE;
 use crate::app::webhook_fence::{Fence, record_of};
 use crate::threads::Tracked;
 use crate::values::{Values, bytes_of};
@@ -109,6 +110,24 @@ impl App {
             pause: None,
             _room: room,
         })
+    }
+
+    /// Waits until what is told of a run is stored, if there is a store, so that no later process
+    /// takes it back: longer than an answer does, since nobody waits for a webhook. False if it is
+    /// left to others: this node has lost the run, or ends.
+    pub(super) async fn is_stored_at_last(&self, run: &RunRef) -> bool {
+        while self.engine().has_store()
+            && let Err(error) = run.stored().await
+        {
+            if error.is_refusal() {
+                return true;
+            }
+            if is_loss(&error) || self.service().is_draining() {
+                return false;
+            }
+            sleep(LOOK_PAUSE).await;
+        }
+        true
     }
 
     /// Posts a letter until it is taken, the tries are used up, or nobody wants it any more. False
