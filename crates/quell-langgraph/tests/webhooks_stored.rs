@@ -134,7 +134,7 @@ fn of_threads_that_were_deleted_when_the_process_died_nothing_is_told() {
         let look = async {
             for thread in &threads {
                 // It has a further record, which says so.
-                let of_thread = || RunFilter::new().label("quell.record", thread.to_string());
+                let of_thread = || RunFilter::new().label("quell.record", thread.clone());
                 let stored = || server.service.engine().stored_runs(of_thread(), Page::first(9));
                 while stored().await.unwrap().items.len() < 2 {
                     tokio::time::sleep(Duration::from_millis(5)).await;
@@ -143,6 +143,7 @@ fn of_threads_that_were_deleted_when_the_process_died_nothing_is_told() {
             own.set(Flow::Shut { stops: true });
         };
         tokio::select! {
+            biased;
             answers = deleted => panic!("{answers:?}"),
             () = look => {}
         }
