@@ -114,11 +114,14 @@ async fn i38_a_shutdown_stops_what_is_about_to_begin_unless_the_store_is_in_trou
             store.set(Flow::Failing(full()));
             tokio::time::sleep(ms(50)).await;
         }
-        let ends = tokio::spawn(async move { before.shutdown(Shutdown::default()).await });
+        let engine = before.clone();
+        let ends = tokio::spawn(async move { engine.shutdown(Shutdown::default()).await });
         soon("it has asked", || run.status() != RunStatus::Queued || is_in_trouble).await;
-        if !is_in_trouble {
-            store.set(Flow::Open);
+        if is_in_trouble {
+            // What is left is not to be found as started.
+            soon("it is left", || before.get(run.id()).is_none()).await;
         }
+        store.set(Flow::Open);
         within("it ends", ends).await.unwrap();
         let record = kept.get(run.id()).await.unwrap().unwrap();
         let stands = if is_in_trouble { RunStatus::Queued } else { RunStatus::Cancelled };

@@ -6,7 +6,7 @@ use axum::Router;
 use axum::http::StatusCode;
 use quell::store::{Store, StoreError};
 use quell::testing::cluster::Trouble;
-use quell::{EngineConfig, RunContext, RunLimits, RunRef, RunSpec, RunStatus, Scope};
+use quell::{EngineConfig, RunContext, RunLimits, RunRef, RunSpec, RunStatus, Scope, Shutdown};
 use quell_http::{Access, Key, Service, router};
 use quell_test_support::{Answer, Flow, Valve, Witness, secs};
 use serde_json::{Value, json};
@@ -361,4 +361,31 @@ async fn a_client_that_leaves_stops_all_runs_of_other_nodes_all_the_same() {
         .await;
     }
     soon("all end", || ids.iter().all(|id| a.run(id).status().is_terminal())).await;
+}
+
+/// What stays queued in the store is begun by the next process: nobody may be told that all stop.
+#[tokio::test]
+async fn what_a_drain_has_left_to_the_next_process_is_found_and_not_stored() {
+    let store: Arc<dyn Store> = Valve::new(Flow::Open);
+    let service = service_with(EngineConfig::new().store(store), &Witness::default());
+    let engine = service.engine().clone();
+    let later = RunSpec::agent("later").not_before(std::time::Instant::now() + secs(3_600));
+    let later = engine.submit_durably(later, async |_ctx: RunContext| Ok(())).await.unwrap();
+    let slow = async |ctx: RunContext| {
+        ctx.stopped().await;
+        tokio::time::sleep(secs(1)).await;
+        Ok(())
+    };
+    let slow = engine.submit_durably(RunSpec::agent("slow"), slow).await.unwrap().into_ref();
+    soon("it works", || slow.status() == RunStatus::Running).await;
+    service.drain();
+    let ends = tokio::spawn(async move { engine.shutdown(Shutdown::default()).await });
+    soon("it is left", || service.engine().get(later.id()).is_none()).await;
+    let app = router(service);
+    for body in [json!({ "all": true }), json!({ "where": { "status": ["queued"] } })] {
+        let answer = cancel(&app, body).await.json();
+        let not_stored = (&*later.id().to_string(), json!("not-stored"));
+        assert!(told(&answer, "disposition").contains(&not_stored), "{answer}");
+    }
+    ends.await.unwrap();
 }

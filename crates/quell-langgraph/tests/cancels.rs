@@ -1,7 +1,10 @@
 //! What a cancel answers, and what is true then.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use quell::store::{MemoryStore, Store};
+use quell::{EngineConfig, Shutdown};
 use quell_langgraph::Options;
 use serde_json::{Value, json};
 
@@ -194,7 +197,7 @@ async fn a_new_run_may_take_the_place_of_the_live_ones() {
 async fn without_settling_the_answer_comes_at_once() {
     let mut options = Options::default();
     options.settle = Duration::ZERO;
-    let server = Server::with(quell::EngineConfig::new(), options, quell_http::Access::open());
+    let server = Server::with(EngineConfig::new(), options, quell_http::Access::open());
     let (_, run) = ticking(&server, "slow", "unsettled").await;
     assert_eq!(server.post(&format!("{run}/cancel"), &Value::Null).await.status, 202);
     server.get(&format!("{run}/join")).await;
@@ -221,4 +224,30 @@ async fn of_a_thread_that_is_cancelled_as_a_whole_no_queued_run_slips_through() 
             assert_eq!(server.status(run).await, "interrupted", "round {round}: {run}");
         }
     }
+}
+
+/// It would begin in the next process, although all were said to stop.
+#[tokio::test]
+async fn a_stop_of_all_is_not_acknowledged_if_a_drain_has_left_one_to_the_next_process() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let config = EngineConfig::new().store(store);
+    let server = Server::with(config, Options::default(), quell_http::Access::open());
+    let thread = server.thread().await;
+    let body = json!({"assistant_id": "echo", "input": {}, "after_seconds": 3_600});
+    let left = server.post(&format!("/threads/{thread}/runs"), &body).await;
+    let (_, live) = ticking(&server, "stubborn", "held").await;
+    server.service.drain();
+    let engine = server.service.engine().clone();
+    let ends = tokio::spawn(async move { engine.shutdown(Shutdown::default()).await });
+    let id = left.json()["run_id"].as_str().unwrap().to_owned();
+    let is_left = || server.service.engine().get(quell::RunId::from_text(&id)).is_none();
+    quell_test_support::soon("it is left", is_left).await;
+    for of in [json!({"status": "all"}), json!({"status": "pending", "thread_id": thread})] {
+        let answer = server.post("/runs/cancel", &of).await;
+        assert_eq!(answer.status, 503, "{answer:?}");
+    }
+    let list = server.get(&format!("/threads/{thread}/runs?status=pending")).await.json();
+    assert_eq!(list[0]["run_id"], id, "{list}");
+    drop(live);
+    ends.await.unwrap();
 }

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
+use futures::future::join;
 use parking_lot::Mutex;
-use quell::store::MemoryStore;
+use quell::store::{MemoryStore, Store, StoreError};
 use quell::testing::cluster::{Node, Nodes};
 use quell::{CancelRequest, EngineConfig, Payload, RunContext, RunId, Shutdown};
 use quell_flow::{Component, Nodes as QuellNodes, Reducer};
 use quell_http::Access;
 use quell_langgraph::Options;
-use quell_test_support::{Counted, ms, secs, within};
+use quell_test_support::{Counted, Flow, Valve, ms, secs, within};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
@@ -340,4 +341,29 @@ async fn who_joins_what_a_server_leaves_to_the_next_one_is_told_to_come_again() 
     assert!(joined["__error__"]["message"].as_str().unwrap().starts_with("503"), "{joined}");
     let streamed = server.get(&format!("{run}/stream")).await;
     assert!(streamed.text.contains("503"), "{streamed:?}");
+}
+
+/// The next process finds the run as it is in the store, and says that its worker was lost.
+#[tokio::test]
+async fn a_server_that_ends_with_a_store_in_trouble_tells_no_end_that_is_not_stored() {
+    let valve = Valve::new(Flow::Open);
+    let store = Arc::clone(&valve) as Arc<dyn Store>;
+    let server = Server::with(EngineConfig::new().store(store), Options::default(), Access::open());
+    let thread = server.thread().await;
+    let run = server.start(&thread, "slow", json!({"ms": 60_000, "tag": "cut"})).await;
+    server.until_ticking("cut").await;
+    valve.set(Flow::Failing(StoreError::Io { what: "said the test".into() }));
+    let path = format!("{run}/join");
+    let (joined, ()) = within(
+        "it ends",
+        join(server.get(&path), async {
+            tokio::time::sleep(ms(20)).await;
+            server.service.drain();
+            drop(server.service.engine().shutdown(Shutdown::from(ms(100))).await);
+        }),
+    )
+    .await;
+    let joined = joined.json();
+    assert!(joined["__error__"]["message"].as_str().unwrap().starts_with("503"), "{joined}");
+    assert_eq!(server.get(&run).await.status, 503);
 }

@@ -28,6 +28,7 @@ use crate::service::{View, is_known_as_accepted};
 ///
 /// It looks once at what this node has, and once at the store for the others, and stops what it has
 /// found, at most 10,000 runs: those that are queued first, so that the end of none starts another.
+/// What a server that ends has left to the next one is found, and is `not-stored`.
 /// Runs that the caller may not stop are left out. With `dry_run` it is answered what would be
 /// stopped, and nothing is.
 #[utoipa::path(
@@ -122,7 +123,7 @@ async fn matching(
         picked.add(run)?;
     }
     let mut is_all = true;
-    if view.service().engine().node().is_some() {
+    if view.service().has_others() {
         let mut known: HashSet<_> = here.iter().map(RunRef::id).collect();
         let mut next = None;
         loop {

@@ -156,6 +156,13 @@ impl Service {
         *self.shared.is_draining.borrow()
     }
 
+    /// Tells whether the store may have live runs that are not here: other nodes have some, or this
+    /// process ends, and has left some to the next one. A stop that means all has to look there.
+    pub fn has_others(&self) -> bool {
+        let engine = self.engine();
+        engine.node().is_some() || engine.has_store() && self.is_draining()
+    }
+
     /// Waits until it refuses new runs: for what would otherwise stay open, as a web socket.
     ///
     /// # Cancel safety

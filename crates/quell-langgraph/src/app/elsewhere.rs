@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use quell::{RunFilter, RunRef, RunStatus};
-use quell_http::{LookupError, RunView, SESSION, View, is_lost};
+use quell_http::{LookupError, RunView, SESSION, View, is_loss};
 use uuid::Uuid;
 
 use crate::app::App;
@@ -44,14 +44,13 @@ impl App {
     ///
     /// # Errors
     ///
-    /// Fails if this node has lost the run: another one says how it ends.
+    /// Fails if this node has lost the run, or ends: another one says how it ends.
     pub(crate) async fn heard(&self, run: &RunRef) -> Result<(), Refusal> {
         let status = run.status();
         if !status.is_terminal() && status != RunStatus::Paused {
             return Ok(());
         }
-        self.settled(run).await;
-        if is_lost(run) { Err(Refusal::elsewhere()) } else { Ok(()) }
+        if self.holds(run).await { Ok(()) } else { Err(Refusal::elsewhere()) }
     }
 
     /// As [`App::heard`], of the last runs of a thread: what it has left those before are stored
@@ -67,6 +66,16 @@ impl App {
             self.heard(&run).await?;
         }
         Ok(())
+    }
+
+    /// Waits as [`App::settled`] does, and tells whether what is known of a run here holds: this
+    /// node has not lost it, and does not end with what a store in trouble may never have.
+    pub(crate) async fn holds(&self, run: &RunRef) -> bool {
+        if !self.engine().has_store() {
+            return true;
+        }
+        let Err(error) = run.stored().await else { return true };
+        !is_loss(&error) && (error.is_refusal() || !self.service().is_draining())
     }
 
     /// Tells whether all of a run is stored, and waits for that as [`App::settled`] does.

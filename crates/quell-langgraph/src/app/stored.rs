@@ -52,11 +52,8 @@ impl App {
     }
 
     /// Lists the newest runs of a thread that are in the store, which the thread in memory has not,
-    /// and that are `shown`, newest first, without those that another contract started.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the store cannot be read.
+    /// and that are `shown`, newest first, without those that another contract started. Fails if
+    /// the store cannot be read.
     pub(crate) async fn stored_of(
         &self,
         view: &View,
@@ -74,7 +71,10 @@ impl App {
             Asked::of(run).is_some_and(|asked| is_paused || !asked.is_temporary)
         };
         let of = self.threads().get(thread);
-        let is_known = |run: &RunView| of.as_ref().is_some_and(|of| of.find(run.id()).is_some());
+        let has_it = |run: &RunView| of.as_ref().is_some_and(|of| of.find(run.id()).is_some());
+        // What it has and is not here, this process has left to the next one.
+        let is_here = |run: &RunView| run.live().is_some() || run.status().is_terminal();
+        let is_known = |run: &RunView| has_it(run) && is_here(run);
         let is_kept = |run: &RunView| !is_known(run) && !is_taken_back(run);
         let shown = |run: &RunView| is_kept(run) && shown(run) && is_own(run);
         for _ in 0..PARTS_MAX {
@@ -94,7 +94,8 @@ impl App {
         Ok(found)
     }
 
-    /// Adds the runs that other nodes have and that are meant, as their records say.
+    /// Adds the runs that are meant and not here, as their records say: other nodes have them, or
+    /// they are left to the next process.
     ///
     /// # Errors
     ///
@@ -107,7 +108,7 @@ impl App {
         found: &mut Vec<RunView>,
     ) -> Result<(), Refusal> {
         let (mut known, mut next) = (HashSet::new(), None);
-        if self.engine().node().is_none() {
+        if !self.service().has_others() {
             return Ok(());
         }
         known.extend(found.iter().map(RunView::id));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quell::{Payload, RunRef, RunReport};
-use quell_http::{BodyError, Charge, Overdrawn, View, is_lost};
+use quell_http::{BodyError, Charge, Overdrawn, View};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -46,8 +46,7 @@ impl App {
             if interrupt.is_none() && !run.status().is_terminal() {
                 return Ok(failure::not_known_text().into());
             }
-            self.settled(run).await;
-            if is_lost(run) {
+            if !self.holds(run).await {
                 return Ok(failure::not_known_text().into());
             }
             if let Some(thread) = thread {

@@ -96,8 +96,12 @@ pub(crate) trait Recorded: Send + Sync + Sized + 'static {
     /// an id that no run has.
     fn doubted(entry: &Entry<Self>) -> Option<(Doubted, RunId)>;
 
-    /// Tells the run that an entry is durable, and yields whom to wake for that: once for a whole
-    /// append.
+    /// Tells whether an entry that has waited for a store in trouble is not to be stored any more:
+    /// the start of a run that was left to the next process before it began.
+    fn is_withdrawn(entry: &Entry<Self>) -> bool;
+
+    /// Tells the run that an entry is durable, or withdrawn, and yields whom to wake for that: once
+    /// for a whole append.
     fn stored(entry: Entry<Self>, wakers: &mut Wakers);
 
     /// Tells the run that an entry was not stored and never will be. Yields whether that is a loss:

@@ -27,6 +27,10 @@ impl Recorded for Nobody {
         None
     }
 
+    fn is_withdrawn(_: &Entry<Self>) -> bool {
+        false
+    }
+
     fn stored(_: Entry<Self>, _: &mut Wakers) {}
 
     fn refused(_: Entry<Self>, _: &StoreError) -> bool {

@@ -177,6 +177,10 @@ impl<R: Recorded> Writer<R> {
             if !left_out.is_empty() {
                 self.leave_out(left_out);
             }
+            let withdrawn: Vec<_> = entries.extract_if(.., |it| R::is_withdrawn(it)).collect();
+            if !withdrawn.is_empty() {
+                self.stored(withdrawn, false);
+            }
         }
         let (mut records, mut bytes) = (Vec::with_capacity(entries.len()), 0_usize);
         let (mut count, mut doubt) = (0, None);

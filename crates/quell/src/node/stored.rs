@@ -31,6 +31,10 @@ impl Recorded for Node {
         })
     }
 
+    fn is_withdrawn(entry: &Entry<Self>) -> bool {
+        matches!(entry, Entry::Started { run, is_awaited: true, .. } if run.is_left_to_next())
+    }
+
     fn stored(entry: Entry<Self>, wakers: &mut Wakers) {
         match entry {
             Entry::Accepted { run, .. }
