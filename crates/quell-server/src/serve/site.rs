@@ -345,18 +345,16 @@ async fn is_closed(store: Option<OpenStore>, (signals, last): (&mut Signals, u32
 }
 
 fn summary(report: &ShutdownReport, is_shared: bool) -> String {
-    // What did not end is paused, and is left so to the next process, or waits for a node.
-    let paused = report.roots.live;
-    let (stopped, took) = (report.roots.total() - paused, span(report.took));
+    // What did not end is paused, or has not begun.
+    let left = report.roots.live;
+    let (stopped, took) = (report.roots.total() - left, span(report.took));
     let runs = |count: u64| if count == 1 { "run" } else { "runs" };
     let mut words = format!("stopped {stopped} live {} in {took}", runs(stopped));
-    if paused > 0 && is_shared {
-        let left =
-            if paused == 1 { "is paused or waits, and is" } else { "are paused or wait, and are" };
-        let _ = write!(words, "; {paused} {} {left} left to other servers", runs(paused));
-    } else if paused > 0 {
-        let stay = if paused == 1 { "stays" } else { "stay" };
-        let _ = write!(words, "; {paused} paused {} {stay} so, for the next process", runs(paused));
+    if left > 0 {
+        let waits =
+            if left == 1 { "is paused or waits, and is" } else { "are paused or wait, and are" };
+        let to = if is_shared { "other servers" } else { "the next process" };
+        let _ = write!(words, "; {left} {} {waits} left to {to}", runs(left));
     }
     let left = report.abandoned.iter().map(|left| {
         let (sort, name) = (left.what.as_str(), printable(&left.name));

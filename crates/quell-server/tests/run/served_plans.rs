@@ -168,7 +168,10 @@ fn a_server_that_ends_leaves_paused_runs_and_says_so_and_one_that_was_cancelled_
     ended.assert_code(0);
     let says = "stopped 0 live runs in ";
     assert!(ended.stderr.contains(says), "{ended:?}");
-    assert!(ended.stderr.contains("; 3 paused runs stay so, for the next process"), "{ended:?}");
+    assert!(
+        ended.stderr.contains("; 3 runs are paused or wait, and are left to the next process"),
+        "{ended:?}"
+    );
     let shown = scratch.run(&["show", "native", "--store", "runs.db"]);
     assert!(shown.stdout.contains("ok    the run was paused before"), "{shown:?}");
     let site = asking(scratch, &["--store", "runs.db"]);
