@@ -179,7 +179,8 @@ impl<R: Recorded> Writer<R> {
             }
             let withdrawn: Vec<_> = entries.extract_if(.., |it| R::is_withdrawn(it)).collect();
             if !withdrawn.is_empty() {
-                self.stored(withdrawn, false);
+                // No append: it says nothing about the store.
+                self.settle(withdrawn, false);
             }
         }
         let (mut records, mut bytes) = (Vec::with_capacity(entries.len()), 0_usize);
@@ -286,6 +287,11 @@ impl<R: Recorded> Writer<R> {
         if let Some(heard) = self.heard.stored.as_ref().filter(|_| !are_stops) {
             heard();
         }
+        self.settle(entries, are_stops);
+    }
+
+    /// Tells runs that entries are durable, or withdrawn, and counts these out.
+    fn settle(&self, entries: Vec<Entry<R>>, are_stops: bool) {
         let (done, mut wakers) = (Done::of(&entries, are_stops), Wakers::new());
         for entry in entries {
             R::stored(entry, &mut wakers);
