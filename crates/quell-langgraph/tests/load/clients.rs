@@ -326,7 +326,9 @@ impl Load {
     async fn make_anew(&self, server: &Server, thread: &Known, by_run: bool) -> bool {
         let metadata = json!({ "anew": 1 });
         if by_run {
-            let run = json!({ "assistant_id": "work", "input": { "who": thread.id },
+            // Another run may come before it: what is not said here its body gets from that one.
+            let input = json!({ "who": thread.id, "steps": 1, "listens": false });
+            let run = json!({ "assistant_id": "work", "input": input,
                 "if_not_exists": "create", "metadata": metadata });
             return self.made((server, "runs"), thread, run).await.is_some();
         }

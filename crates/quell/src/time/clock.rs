@@ -170,7 +170,9 @@ impl Clock {
     /// Has no time from here on be before this one: times go on from there until the wall clock has
     /// come further. Tells whether that is so.
     pub(crate) fn raise(&self, floor: SystemTime) -> bool {
-        if self.wall(self.now()) >= floor {
+        // A raise counts from there: also one that was made just now.
+        let from = self.ticks(self.now()).after(BEHIND);
+        if self.wall_at(from) >= floor {
             return true;
         }
         self.has_jumped.store(true, Ordering::SeqCst);
