@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 use quell::{RunRef, RunStatus, limits};
-use quell_http::{RunView, View, is_loss};
+use quell_http::{RunView, View};
 use tokio::time::timeout;
 
 use crate::wire::refusal::Refusal;
@@ -16,8 +16,9 @@ use crate::wire::refusal::Refusal;
 ///
 /// # Errors
 ///
-/// Fails if this node has lost its lease, or the run is that of another one by now: that one says
-/// how the run ends, and this must not be told.
+/// Fails if this node has lost its lease, or the run is that of another one by now, or if this
+/// process ends while its store is in trouble: another one says how the run ends, and this must not
+/// be told.
 ///
 /// # Cancel safety
 ///
@@ -29,14 +30,9 @@ pub(crate) async fn is_heard_of(
 ) -> Result<(), Refusal> {
     let is_told = told.is_terminal() || told == RunStatus::Paused;
     if is_told && view.service().engine().has_store() {
-        let stored = async {
-            root.events_stored().await?;
-            // What a node has given up since it has lost its lease is on its way no more.
-            root.stored().await
-        };
-        let stored = timeout(limits::STORE_WAIT, stored).await;
-        if matches!(stored, Ok(Err(error)) if is_loss(&error)) {
-            return Err(is_elsewhere());
+        let holds = timeout(limits::STORE_WAIT, view.service().holds_tree(root)).await;
+        if holds == Ok(false) {
+            return Err(not_known());
         }
     }
     Ok(())
@@ -65,7 +61,8 @@ pub(crate) async fn status_to_tell(view: &View, run: &RunView) -> Result<RunStat
     Ok(now)
 }
 
-fn is_elsewhere() -> Refusal {
-    let text = "This server has lost the run to another one, which says how it ends; ask again";
+fn not_known() -> Refusal {
+    let text = "Another server says how the run ends: this one has lost it, or is about to end \
+                itself; ask again";
     Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text)
 }

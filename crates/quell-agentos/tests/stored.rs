@@ -6,12 +6,12 @@ use axum::body::Body;
 use axum::http::Request;
 use quell::store::{Store, StoreError};
 use quell::testing::cluster::Nodes;
-use quell::{CauseKind, Engine, EngineConfig, Failure, Payload, RunContext, RunRef, RunStatus};
+use quell::{CauseKind, Engine, EngineConfig, Failure, Payload, RunContext, RunRef, RunStatus, Shutdown};
 use quell_agentos::Options;
 use quell_demo::Witness;
 use quell_flow::{Catalog, Component};
 use quell_http::{Access, parse_id};
-use quell_test_support::{Answer, Counted, Flow, Valve, secs, soon, within};
+use quell_test_support::{Answer, Counted, Flow, Valve, ms, secs, soon, within};
 use tokio::task::{JoinHandle, yield_now};
 
 use crate::support::http::{post_form, read, start};
@@ -36,6 +36,34 @@ async fn what_is_not_stored_is_not_acknowledged() {
     while site.post(&cancel).await.status != 200 {
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
+}
+
+/// The next process finds the runs as they are in the store, and says that their worker was lost.
+#[tokio::test]
+async fn a_server_that_ends_with_a_store_in_trouble_tells_no_end_that_is_not_stored() {
+    let store = Valve::new(Flow::Open);
+    let config = EngineConfig::new().store(Arc::clone(&store) as Arc<dyn Store>);
+    let site = Site::with(Engine::with_config(config), Options::default(), Access::open());
+    let (path, probe, waited) = ("/agents/slow-agent", fresh("probe"), fresh("waited"));
+    let run = start(&site, path, &format!("probe={probe}"), "s").await;
+    let waits = tokio::spawn({
+        let (site, message) = (site.clone(), format!("probe={waited}"));
+        async move {
+            let fields = [("message", &*message), ("stream", "false")];
+            site.create(&format!("{path}/runs"), &fields).await
+        }
+    });
+    for probe in [&probe, &waited] {
+        site.at_work(probe, 1).await;
+    }
+    store.set(Flow::Failing(StoreError::Io { what: "said the test".into() }));
+    site.service.drain();
+    drop(site.service.engine().shutdown(Shutdown::from(ms(100))).await);
+    let told = within("it ends", waits).await.unwrap();
+    assert_eq!(told.status, 503, "{told:?}");
+    let read = site.get(&format!("{path}/runs/{run}?session_id=s")).await;
+    assert_eq!(read.status, 503, "{read:?}");
+    assert!(read.text.contains("about to end"), "{read:?}");
 }
 
 /// A client that is gone by then never knows its run.

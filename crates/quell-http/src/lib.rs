@@ -66,7 +66,7 @@ pub use limits::ServiceLimits;
 pub use list_cursor::{BadCursor, ListCursor, RunPage};
 pub use long_requests::{LongRequestPermit, ShortRequestPermit};
 pub use lookup_error::LookupError;
-pub use lost::{is_loss, is_lost};
+pub use lost::is_loss;
 pub use millis::millis;
 pub use native::{NoQuery, document, no_such_method, no_such_path, router, routes};
 pub use open_access::{BodyKinds, OpenGuard, guard_open};

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use futures::future::join;
+use axum::http::Method;
+use futures::future::join_all;
 use parking_lot::Mutex;
 use quell::store::{MemoryStore, Store, StoreError};
 use quell::testing::cluster::{Node, Nodes};
@@ -351,19 +352,27 @@ async fn a_server_that_ends_with_a_store_in_trouble_tells_no_end_that_is_not_sto
     let server = Server::with(EngineConfig::new().store(store), Options::default(), Access::open());
     let thread = server.thread().await;
     let run = server.start(&thread, "slow", json!({"ms": 60_000, "tag": "cut"})).await;
-    server.until_ticking("cut").await;
+    let alone = json!({"assistant_id": "slow", "input": {"ms": 60_000, "tag": "alone"}});
+    let asks = |method: Method, path: String, body: String| {
+        let server = server.clone();
+        tokio::spawn(async move { server.send(method, &path, &body).await.text })
+    };
+    let path = |last: &str| format!("{run}/{last}");
+    let asked = [
+        asks(Method::GET, path("join"), String::new()),
+        asks(Method::GET, path("stream"), String::new()),
+        asks(Method::POST, "/runs/wait".into(), alone.to_string()),
+        asks(Method::POST, "/runs/stream".into(), alone.to_string()),
+    ];
+    for tag in ["cut", "alone"] {
+        server.until_ticking(tag).await;
+    }
     valve.set(Flow::Failing(StoreError::Io { what: "said the test".into() }));
-    let path = format!("{run}/join");
-    let (joined, ()) = within(
-        "it ends",
-        join(server.get(&path), async {
-            tokio::time::sleep(ms(20)).await;
-            server.service.drain();
-            drop(server.service.engine().shutdown(Shutdown::from(ms(100))).await);
-        }),
-    )
-    .await;
-    let joined = joined.json();
-    assert!(joined["__error__"]["message"].as_str().unwrap().starts_with("503"), "{joined}");
+    tokio::time::sleep(ms(20)).await;
+    server.service.drain();
+    drop(server.service.engine().shutdown(Shutdown::from(ms(100))).await);
+    for told in within("it ends", join_all(asked)).await {
+        assert!(told.unwrap().contains("503: The run goes on elsewhere"));
+    }
     assert_eq!(server.get(&run).await.status, 503);
 }

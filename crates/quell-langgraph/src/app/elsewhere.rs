@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use quell::{RunFilter, RunRef, RunStatus};
-use quell_http::{LookupError, RunView, SESSION, View, is_loss};
+use quell_http::{LookupError, RunView, SESSION, View};
 use uuid::Uuid;
 
 use crate::app::App;
@@ -29,15 +29,6 @@ impl App {
         self.engine().node().is_some()
     }
 
-    /// Waits until what an answer says of a run is stored, if there is a store: whoever reads that
-    /// next may do so on another node, or after a crash. If the store is in trouble it does not;
-    /// one that neither stores nor fails is so after 30 s.
-    pub(crate) async fn settled(&self, run: &RunRef) {
-        if self.engine().has_store() {
-            self.is_settled(run).await;
-        }
-    }
-
     /// Has an answer wait that tells how a run ended, or what it asks, until that is stored: a
     /// crash would take it back, and other nodes tell it then. To be asked when the answer is
     /// made: an end that comes meanwhile may be in it.
@@ -50,7 +41,7 @@ impl App {
         if !status.is_terminal() && status != RunStatus::Paused {
             return Ok(());
         }
-        if self.holds(run).await { Ok(()) } else { Err(Refusal::elsewhere()) }
+        if self.service().holds(run).await { Ok(()) } else { Err(Refusal::elsewhere()) }
     }
 
     /// As [`App::heard`], of the last runs of a thread: what it has left those before are stored
@@ -68,17 +59,9 @@ impl App {
         Ok(())
     }
 
-    /// Waits as [`App::settled`] does, and tells whether what is known of a run here holds: this
-    /// node has not lost it, and does not end with what a store in trouble may never have.
-    pub(crate) async fn holds(&self, run: &RunRef) -> bool {
-        if !self.engine().has_store() {
-            return true;
-        }
-        let Err(error) = run.stored().await else { return true };
-        !is_loss(&error) && (error.is_refusal() || !self.service().is_draining())
-    }
-
-    /// Tells whether all of a run is stored, and waits for that as [`App::settled`] does.
+    /// Tells whether all of a run is stored, and waits for that as [`Service::holds`] does.
+    ///
+    /// [`Service::holds`]: quell_http::Service::holds
     pub(super) async fn is_settled(&self, run: &RunRef) -> bool {
         run.stored().await.is_ok()
     }

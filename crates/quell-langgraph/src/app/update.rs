@@ -51,7 +51,7 @@ impl App {
             return Err(Refusal::internal());
         };
         let report = found.run.ended().await;
-        self.settled(&found.run).await;
+        self.heard(&found.run).await?;
         if report.status != RunStatus::Completed {
             return Err(Refusal::new(StatusCode::CONFLICT, "The change was stopped"));
         }

@@ -46,15 +46,17 @@ impl App {
             if interrupt.is_none() && !run.status().is_terminal() {
                 return Ok(failure::not_known_text().into());
             }
-            if !self.holds(run).await {
+            if !self.service().holds(run).await {
                 return Ok(failure::not_known_text().into());
             }
             if let Some(thread) = thread {
                 self.know_start(thread, tracked, run).await;
             }
         }
-        if let Located::Deleted(deleted) = &located {
-            self.settled(&deleted.run).await;
+        if let Located::Deleted(deleted) = &located
+            && !self.service().holds(&deleted.run).await
+        {
+            return Ok(failure::not_known_text().into());
         }
         let tracked = located.tracked();
         let (thread, run) = (tracked.about.thread, tracked.id.as_uuid());

@@ -33,10 +33,10 @@ pub(super) async fn join(
             waited(&app, &view, found, true, guard).await?
         }
         // The final body of a run that was deleted at its end stays available for 60 s.
-        Some(Located::Deleted(deleted)) => {
-            app.settled(&deleted.run).await;
+        Some(Located::Deleted(deleted)) if app.service().holds(&deleted.run).await => {
             final_body(&view, &deleted)?
         }
+        Some(Located::Deleted(_)) => body_of(&view, not_known_text())?,
         None => match app.find_to_join(&view, path.thread(), path.run).await? {
             Some(stored) if stored.is_live(&app) => {
                 let guard = guard(&view, &stored.run, &method, &query)?;

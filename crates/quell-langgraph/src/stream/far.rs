@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt, stream};
 use quell::{EventKind, RunEvent};
-use quell_http::{LookupError, Reading, RunView, SseEvent, TreeSaid, View, is_lost};
+use quell_http::{LookupError, Reading, RunView, SseEvent, TreeSaid, View};
 
 use crate::app::{App, StoredRun, last_seq};
 use crate::stream::late::Late;
@@ -136,8 +136,8 @@ impl Render {
         } else {
             let run = self.run.live().filter(|_| self.app.engine().has_store())?;
             // Who came behind its end waits for that as all do who are told of it.
-            self.app.settled(run).await;
-            (!run.status().is_terminal() || is_lost(run)).then(not_known_object)
+            let is_known = run.status().is_terminal() && self.app.service().holds(run).await;
+            (!is_known).then(not_known_object)
         };
         error.map(|error| SseEvent::json("error", &error).into())
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::{Stream, StreamExt, stream};
 use quell::{EventKind, Payload, RunEvent, RunId, RunStatus};
 use quell_flow::Emit;
-use quell_http::{RunView, SseEvent, events_by_now, is_lost};
+use quell_http::{RunView, SseEvent, events_by_now};
 use serde_json::json;
 
 use crate::app::{App, finish};
@@ -63,13 +63,11 @@ where
         };
         if let RunView::Live(run) = &render.run
             && is_last
+            && !render.app.service().holds(run).await
         {
-            render.app.settled(run).await;
-            if is_lost(run) {
-                render.is_over = true;
-                let lost = SseEvent::json("error", &not_known_object());
-                return Some((vec![lost.into()], (events, render)));
-            }
+            render.is_over = true;
+            let not_known = SseEvent::json("error", &not_known_object());
+            return Some((vec![not_known.into()], (events, render)));
         }
         let frames = render.frames(&event);
         Some((frames, (events, render)))
