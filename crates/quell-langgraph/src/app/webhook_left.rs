@@ -197,9 +197,43 @@ const REST: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {
+    use quell_flow::{Catalog, Component};
+    use quell_http::Start;
+    use serde_json::json;
+
     use super::*;
-    use crate::app::gone::tests::two;
+    use crate::app::gone::tests::{two, two_with};
     use crate::app::webhook_fence::{of_webhook, pause_of, pending_of, spec_of};
+    use crate::threads::Thread;
+    use crate::wire::exact::Keys;
+
+    #[tokio::test]
+    async fn the_end_of_a_run_whose_thread_is_deleted_is_told_to_nobody() {
+        let graph = || Component::agent("r", async |_ctx, input| Ok(input));
+        let ([app, _], graph) = (two_with(&Catalog::new().with(graph())), Arc::new(graph()));
+        for is_deleted in [false, true] {
+            let thread = Thread::new(Uuid::now_v7(), None, &Keys::new(), false);
+            let thread = app.make_thread(thread, true).await.unwrap().unwrap();
+            let (input, session) = (json!({}).into(), thread.id.to_string());
+            let start = Start::new(&graph, 1.into()).label(SESSION, session);
+            let any = app.all().start(Start::new(&graph, 1.into())).await.unwrap().run;
+            let asked = Asked { has_webhook: true, ..Asked::elsewhere(&(&any).into(), "r") };
+            let run = app.all().start(asked.write(start, &input)).await.unwrap().run;
+            run.quiescent().await;
+            run.stored().await.unwrap();
+            let record = spec_of(run.id(), OWED, None).id(record_of(run.id()));
+            let record = app.engine().submit_durably(record, async |_| Ok(())).await.unwrap();
+            let (id, _) = (record.run().id(), record.outcome().await);
+            if is_deleted {
+                // Whoever is about to clear it has come so far.
+                let last = thread.card().changed(Keys::new(), None, SystemTime::now());
+                assert!(app.write(&thread, &last, true).await.unwrap());
+            }
+            let record = app.engine().stored_run(id).await.unwrap().unwrap();
+            assert!(app.look_at_owed(run.id(), &record).await);
+            assert_eq!(app.webhooks().is_sending(run.id()), !is_deleted);
+        }
+    }
 
     #[tokio::test]
     async fn what_is_left_of_a_webhook_that_is_owed_no_more_goes() {
