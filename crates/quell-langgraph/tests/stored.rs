@@ -47,6 +47,39 @@ async fn what_is_not_stored_is_not_acknowledged() {
     }
 }
 
+/// Whoever repeats its request waits for its turn until then, and is there.
+#[tokio::test]
+async fn a_run_goes_on_for_who_repeats_its_request_if_the_first_client_goes_before_it_is_stored() {
+    let store = Valve::new(Flow::Open);
+    let config = EngineConfig::new().store(Arc::clone(&store) as Arc<dyn Store>);
+    let server = Server::with(config, Options::default(), Access::open());
+    let path = format!("/threads/{}/runs/wait", server.thread().await);
+    store.set(Flow::Shut { stops: false });
+    let asks = |key: &str| {
+        let (server, path) = (server.saying("idempotency-key", key), path.clone());
+        let input = json!({"ms": 100, "tag": "k"});
+        let body = json!({"assistant_id": "slow", "input": input, "on_disconnect": "cancel"});
+        tokio::spawn(async move { server.post(&path, &body).await })
+    };
+    let first = asks("k");
+    let live = RunFilter::new().live();
+    soon("it is made", || !server.service.engine().runs(&live).is_empty()).await;
+    // The store has taken the run before the second one has its turn.
+    let (_other, second) = (asks("other"), asks("k"));
+    let others_go_on = async || {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+    };
+    others_go_on().await;
+    first.abort();
+    assert!(first.await.is_err(), "it has had no answer");
+    others_go_on().await;
+    store.set(Flow::Open);
+    let told = within("it ends", second).await.unwrap();
+    assert_eq!(server.status(told.header("content-location")).await, "success", "{told:?}");
+}
+
 #[tokio::test]
 async fn no_answer_tells_an_end_or_what_it_left_before_that_is_stored() {
     let gate = Arc::new(Semaphore::new(0));

@@ -182,6 +182,29 @@ fn an_end_that_is_not_stored_is_told_when_it_is() {
     });
 }
 
+/// No later process knows of it.
+#[test]
+fn what_a_rollback_took_is_told_when_that_is_stored_also_in_a_drain() {
+    let store = Arc::new(MemoryStore::new());
+    let (_others, receiver) = beside(vec![status("200 OK")]);
+    process(async {
+        let (server, own) = nth(1, &store).await;
+        let thread = server.thread().await;
+        let slow = asking("slow", &json!({"ms": 60_000, "tag": "t"}), &receiver.url());
+        let run = server.post(&format!("/threads/{thread}/runs"), &slow).await;
+        let run = run.header("content-location").to_owned();
+        server.until_ticking("t").await;
+        own.set(Flow::Failing(StoreError::Io { what: "said the test".into() }));
+        let stop = format!("{run}/cancel?wait=1&action=rollback");
+        assert_eq!(server.post(&stop, &json!({})).await.status, 503);
+        server.service.drain();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(receiver.by_now(), 0, "it is not stored");
+        own.set(Flow::Open);
+        assert_eq!(receiver.got(1).await.len(), 1);
+    });
+}
+
 /// A folder for the file of a store.
 fn fresh(name: &str) -> (PathBuf, PathBuf) {
     let folder = env::temp_dir().join(format!("{name}-{}", std::process::id()));

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use axum::http::HeaderMap;
 use quell::{OnBusy, RunId, RunRef};
 use quell_flow::{Component, NodesAsked};
-use quell_http::{RunView, SESSION, Start, View};
+use quell_http::{DisconnectGuard, OnDisconnect, RunView, SESSION, Start, View};
 use serde_json::json;
 use tokio::time::sleep;
 use uuid::Uuid;
@@ -78,12 +78,22 @@ impl Created {
 const TRIES: (usize, Duration) = (8, Duration::from_millis(5));
 
 impl App {
-    /// Makes a run, or finds the one that the same request made before.
+    /// Makes a run, or finds the one that the same request made before. Nobody follows it.
     pub(crate) async fn create(
         &self,
         view: &View,
         mut request: CreateRequest<'_>,
     ) -> Result<Created, Refusal> {
+        request.create.on_disconnect = OnDisconnect::Continue;
+        Ok(self.create_followed(view, request).await?.0)
+    }
+
+    /// As [`App::create`], for a client that follows it: the guard counts it among those of the run.
+    pub(crate) async fn create_followed(
+        &self,
+        view: &View,
+        mut request: CreateRequest<'_>,
+    ) -> Result<(Created, DisconnectGuard), Refusal> {
         if request.create.resume.is_some() && request.thread.is_none() {
             let text = "You must provide a thread_id when resuming.";
             return Err(Refusal::new(axum::http::StatusCode::BAD_REQUEST, text));
@@ -101,7 +111,7 @@ impl App {
             let Some(created) = self.create_in(view, &request, &graph, &thread).await? else {
                 continue;
             };
-            let used = created.tracked().about.thread;
+            let used = created.0.tracked().about.thread;
             if let Some(fresh) = fresh.as_mut().filter(|_| used == thread.id) {
                 fresh.is_used = true;
             }
@@ -171,15 +181,31 @@ impl App {
         .await
     }
 
-    /// Makes a run in a thread; none if the thread has left the table meanwhile.
+    /// Makes a run in a thread; none if the thread has left the table meanwhile. Its client is
+    /// counted before the next one has its turn: whose turn comes finds all who came before.
     async fn create_in(
         &self,
         view: &View,
         request: &CreateRequest<'_>,
         graph: &Arc<Component>,
         thread: &Arc<Thread>,
-    ) -> Result<Option<Created>, Refusal> {
+    ) -> Result<Option<(Created, DisconnectGuard)>, Refusal> {
         let _one_at_a_time = thread.creating.lock().await;
+        let Some(created) = self.create_in_turn(view, request, graph, thread).await? else {
+            return Ok(None);
+        };
+        let policy = request.create.on_disconnect;
+        let guard = self.service().guard(created.run(), policy).until_pause();
+        Ok(Some((created, guard)))
+    }
+
+    async fn create_in_turn(
+        &self,
+        view: &View,
+        request: &CreateRequest<'_>,
+        graph: &Arc<Component>,
+        thread: &Arc<Thread>,
+    ) -> Result<Option<Created>, Refusal> {
         let mut create = request.create.clone();
         let is_kept = self.has_records() && !thread.is_temporary;
         let is_shared = is_kept && self.is_node() && create.nodes.checkpoint.is_none();
@@ -230,8 +256,8 @@ impl App {
         if !thread.add(&tracked) {
             return Ok(None);
         }
-        let on_disconnect = create.on_disconnect;
-        let _adding = Adding { app: self, thread, tracked: &tracked, on_disconnect };
+        let (on_disconnect, may_repeat) = (create.on_disconnect, once.is_some());
+        let _adding = Adding { app: self, thread, tracked: &tracked, on_disconnect, may_repeat };
         let run = match owner.start(start).await {
             Ok(started) if !started.is_replay => started.run,
             told => {

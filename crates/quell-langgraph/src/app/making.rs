@@ -18,7 +18,7 @@ impl App {
         thread: &Arc<Thread>,
         tracked: &Arc<Tracked>,
         run: RunRef,
-        on_disconnect: OnDisconnect,
+        (on_disconnect, may_repeat): (OnDisconnect, bool),
     ) {
         // Whoever makes the next run of the thread finds it among the live ones.
         tracked.begin(&run);
@@ -26,6 +26,10 @@ impl App {
         drop(tokio::spawn(async move {
             if run.accepted().await.is_ok() {
                 app.follow(Arc::clone(&thread), tracked, run.clone());
+                if may_repeat {
+                    // Others of the same key have waited for their turn, and are there still.
+                    drop(thread.creating.lock().await);
+                }
                 // Its client went away before it could be followed.
                 drop(app.service().guard(&run, on_disconnect).until_pause());
                 // It was not asked, or nobody has waited for the answer.
@@ -102,8 +106,10 @@ pub(super) struct Adding<'a> {
     pub(super) app: &'a App,
     pub(super) thread: &'a Arc<Thread>,
     pub(super) tracked: &'a Arc<Tracked>,
-    /// What becomes of the run then.
+    /// What becomes of the run then, if nobody else follows it.
     pub(super) on_disconnect: OnDisconnect,
+    /// Others may ask for the same run: it has a key.
+    pub(super) may_repeat: bool,
 }
 
 impl Drop for Adding<'_> {
@@ -114,7 +120,8 @@ impl Drop for Adding<'_> {
         let run = self.app.engine().get(self.tracked.id);
         match run.filter(|_| Handle::try_current().is_ok()) {
             Some(run) => {
-                self.app.adopt_accepted(self.thread, self.tracked, run, self.on_disconnect);
+                let then = (self.on_disconnect, self.may_repeat);
+                self.app.adopt_accepted(self.thread, self.tracked, run, then);
             }
             None => self.thread.remove(self.tracked.id),
         }
@@ -149,8 +156,10 @@ mod tests {
         let thread = app.threads().add(app.engine(), thread).unwrap().unwrap();
         let fresh = Fresh::new(&app, Arc::clone(&thread));
         assert!(thread.add(&tracked));
-        let on_disconnect = OnDisconnect::Continue;
-        let adding = Adding { app: &app, thread: &thread, tracked: &tracked, on_disconnect };
+        let (on_disconnect, may_repeat) = (OnDisconnect::Continue, false);
+        let (thread_of, of) = (&thread, &tracked);
+        let adding =
+            Adding { app: &app, thread: thread_of, tracked: of, on_disconnect, may_repeat };
         assert!(thread.find(tracked.id).is_some() && !thread.leave_if_idle(app.engine()));
         drop(adding);
         assert!(thread.find(tracked.id).is_none());

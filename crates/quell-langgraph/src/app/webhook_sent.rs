@@ -114,7 +114,8 @@ impl App {
 
     /// Waits until what is told of a run is stored, if there is a store, so that no later process
     /// takes it back: longer than an answer does, since nobody waits for a webhook. False if it is
-    /// left to others: this node has lost the run, or ends.
+    /// left to others: this node has lost the run, or ends. What a rollback took they do not know:
+    /// it is waited for as long as this process is there.
     pub(super) async fn is_stored_at_last(&self, run: &RunRef) -> bool {
         while self.engine().has_store()
             && let Err(error) = run.stored().await
@@ -122,7 +123,7 @@ impl App {
             if error.is_refusal() {
                 return true;
             }
-            if is_loss(&error) || self.service().is_draining() {
+            if is_loss(&error) || self.service().is_draining() && !run.is_rolled_back() {
                 return false;
             }
             sleep(LOOK_PAUSE).await;

@@ -10,9 +10,7 @@ use axum::response::Response;
 use futures::future::try_join_all;
 use futures::{StreamExt as _, stream};
 use quell::{CancelRequest, IdempotencyKey, Payload, RunRef};
-use quell_http::{
-    Batch, OnDisconnect, RunView, StartError, View, Wait, idempotency_key, offload_if_large,
-};
+use quell_http::{Batch, RunView, StartError, View, Wait, idempotency_key, offload_if_large};
 
 use crate::app::{
     App, CreateRequest, Created, Found, check_asked, check_goto, in_list, made_in_list, once,
@@ -128,9 +126,7 @@ async fn read(app: &App, view: &View, nth: usize, item: &Payload) -> Result<Crea
         |refusal: Refusal| Refusal::new(refusal.status, format!("{nth}.{}", refusal.detail));
     let keys: Keys =
         item.parse().map_err(|_| Refusal::invalid(format!("{nth}: must be an object")))?;
-    let mut create = Create::read(&keys).map_err(named)?;
-    // Nobody follows it.
-    create.on_disconnect = OnDisconnect::Continue;
+    let create = Create::read(&keys).map_err(named)?;
     app.check_webhook(&create).map_err(named)?;
     let (graph, _) = app.graph_of_run(view, &create.assistant).await.map_err(named)?;
     check_goto(&graph, &create.nodes.goto).map_err(named)?;

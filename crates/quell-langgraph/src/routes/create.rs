@@ -97,7 +97,7 @@ async fn make(
         // Nobody follows it.
         create.on_disconnect = OnDisconnect::Continue;
     }
-    let (on_disconnect, asked) = (create.on_disconnect, create.modes);
+    let asked = create.modes;
     let (path, body, nth) = (uri.path(), &*bytes, None);
     let mut request = CreateRequest { thread, create, path, body, headers, nth };
     let resumed = app.resume(&view, &request).await?;
@@ -108,8 +108,7 @@ async fn make(
         if request.create.resume.is_some() {
             app.meant_state(&view, &mut request).await?;
         }
-        let created = app.create(&view, request).await?;
-        let guard = app.service().guard(created.run(), on_disconnect).until_pause();
+        let (created, guard) = app.create_followed(&view, request).await?;
         let modes = created.tracked().modes;
         (created, modes, From::Start, guard)
     };

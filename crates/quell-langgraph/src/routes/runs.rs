@@ -1,6 +1,7 @@
 //! [`read`], [`list`] and [`delete`]: reads, lists and deletes runs (contract, section 6).
 
 use std::cmp::Reverse;
+use std::collections::HashSet;
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -76,8 +77,10 @@ pub(super) async fn list(
     if !is_there && app.stored_of(&view, id, 1, |_| true).await?.is_empty() {
         return Err(Refusal::no_thread(id));
     }
-    let stored = stored.into_iter();
-    found.extend(stored.map(|run| (run.created_at(), run.run.id(), Either::Right(run))));
+    // One that was left to the next process meanwhile is there, and was here.
+    let was_here: HashSet<_> = found.iter().map(|(_, run, _)| *run).collect();
+    let stored = stored.into_iter().map(|run| (run.created_at(), run.run.id(), Either::Right(run)));
+    found.extend(stored.filter(|(_, run, _)| !was_here.contains(run)));
     found.sort_by_key(|(created, run, _)| Reverse((*created, *run)));
     let page: Vec<_> = found.into_iter().skip(offset).take(limit).map(|(_, _, it)| it).collect();
     let here = page.iter().filter_map(|it| match it {
