@@ -210,7 +210,8 @@ async fn started_before(
     let forgotten = || Refusal::of_start(&StartError::KeyForgotten);
     let run = view.find_by_id(id).await?.ok_or_else(forgotten)?;
     let Some(charge) = charge else { return accepted_by_now(view, &run).await };
-    let guard = app.service.guard(&run, on_disconnect(is_background)).until_pause().holding(charge);
+    let guard = app.service.guard(&run, on_disconnect(is_background)).until_pause().for_good();
+    let guard = guard.holding(charge);
     let answer = if is_stream {
         streamed(app, view, &run, guard, (style(app, is_background), Begin::default())).await?
     } else {

@@ -61,11 +61,21 @@ struct Following {
     was_here: bool,
     /// The attempt of the run when the client came.
     attempt: u32,
+    /// Whether the client has no way back to the run.
+    is_for_good: bool,
 }
 
-/// Counts the clients of each run that is cancelled when the last of them leaves.
+/// Counts the clients of each run that is cancelled when the last of them leaves. The lock is a
+/// leaf.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Clients(Arc<Mutex<HashMap<Identity, usize>>>);
+pub(crate) struct Clients(Arc<Mutex<HashMap<Identity, Count>>>);
+
+#[derive(Debug, Default)]
+struct Count {
+    all: usize,
+    /// Those of them that have no way back.
+    for_good: usize,
+}
 
 /// Says why a run is cancelled that its clients have left.
 pub(super) fn left(why: &str) -> CancelRequest {
@@ -88,28 +98,32 @@ impl Clients {
         let id = run.identity();
         let following = match policy {
             OnDisconnect::Cancel if is_live => {
-                *self.0.lock().entry(id).or_default() += 1;
+                self.0.lock().entry(id).or_default().all += 1;
                 let (clients, engine) = (self.clone(), engine.clone());
-                let was_here = run.live().is_some();
-                Some(Following { clients, engine, was_here, attempt: run.attempt() })
+                let (was_here, attempt) = (run.live().is_some(), run.attempt());
+                Some(Following { clients, engine, was_here, attempt, is_for_good: false })
             }
             _ => None,
         };
         DisconnectGuard { run: id, following, attempt: None, read: None, charge: None }
     }
 
-    /// Yields the runs that clients follow and that this engine has not.
+    /// Yields the runs that this engine has not, and that clients follow who have no way back.
     pub(super) fn far(&self, engine: &Engine) -> Vec<Identity> {
-        let all: Vec<_> = self.0.lock().keys().copied().collect();
+        let counts = self.0.lock();
+        let for_good = counts.iter().filter(|(_, count)| count.for_good > 0);
+        let all: Vec<_> = for_good.map(|(run, _)| *run).collect();
+        drop(counts);
         all.into_iter().filter(|run| find(engine, *run).is_none()).collect()
     }
 
     /// Counts a client out; tells whether it was the last one.
-    fn leave(&self, run: Identity) -> bool {
+    fn leave(&self, run: Identity, is_for_good: bool) -> bool {
         let mut counts = self.0.lock();
         let Some(count) = counts.get_mut(&run) else { return true };
-        *count -= 1;
-        let is_last = *count == 0;
+        count.all -= 1;
+        count.for_good -= usize::from(is_for_good);
+        let is_last = count.all == 0;
         if is_last {
             counts.remove(&run);
         }
@@ -180,10 +194,22 @@ impl DisconnectGuard {
         self
     }
 
+    /// Declares that its client has no way back to the run through another node: the run is stopped
+    /// before this one ends, if another node has it ([`Service::stop_followed`]).
+    ///
+    /// [`Service::stop_followed`]: crate::Service::stop_followed
+    pub fn for_good(mut self) -> Self {
+        if let Some(following) = self.following.as_mut().filter(|it| !it.is_for_good) {
+            following.is_for_good = true;
+            following.clients.0.lock().entry(self.run).or_default().for_good += 1;
+        }
+        self
+    }
+
     /// Counts the client out, and stops nothing: it has not left, it was refused.
     pub(super) fn give_up(mut self) {
-        if let Some(Following { clients, .. }) = self.following.take() {
-            clients.leave(self.run);
+        if let Some(Following { clients, is_for_good, .. }) = self.following.take() {
+            clients.leave(self.run, is_for_good);
         }
     }
 
@@ -201,10 +227,11 @@ impl DisconnectGuard {
 
 impl Drop for DisconnectGuard {
     fn drop(&mut self) {
-        let Some(Following { clients, engine, was_here, .. }) = self.following.take() else {
+        let Some(Following { clients, engine, was_here, is_for_good, .. }) = self.following.take()
+        else {
             return;
         };
-        if !clients.leave(self.run) {
+        if !clients.leave(self.run, is_for_good) {
             return;
         }
         let (own, attempt) = (self.run, self.attempt);
