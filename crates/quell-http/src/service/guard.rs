@@ -5,13 +5,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use quell::{CancelRequest, CauseKind, Engine, RunId, RunRef, RunStatus};
-use tokio::runtime::Handle;
+use quell::{Engine, RunId, RunRef};
 
-use crate::ids::{Identity, find, identity};
+use crate::ids::{Identity, find};
 use crate::ledger::{Charge, Overdrawn};
 use crate::readers::Read;
 use crate::run_view::RunView;
+use crate::service::leaving::Leaving;
 use crate::service::view::View;
 
 /// The policy for a run whose client leaves before its end.
@@ -77,11 +77,6 @@ struct Count {
     for_good: usize,
 }
 
-/// Says why a run is cancelled that its clients have left.
-pub(super) fn left(why: &str) -> CancelRequest {
-    CancelRequest::because(why).kind(CauseKind::Disconnected)
-}
-
 impl Clients {
     pub(crate) fn guard(
         &self,
@@ -115,6 +110,11 @@ impl Clients {
         let all: Vec<_> = for_good.map(|(run, _)| *run).collect();
         drop(counts);
         all.into_iter().filter(|run| find(engine, *run).is_none()).collect()
+    }
+
+    /// Tells whether clients follow a run.
+    pub(super) fn has(&self, run: Identity) -> bool {
+        self.0.lock().contains_key(&run)
     }
 
     /// Counts a client out; tells whether it was the last one.
@@ -234,33 +234,8 @@ impl Drop for DisconnectGuard {
         if !clients.leave(self.run, is_for_good) {
             return;
         }
-        let (own, attempt) = (self.run, self.attempt);
-        // Of one that follows an attempt nothing is left to wait for behind its pause.
-        let follows = move |status: RunStatus, now: u32| {
-            !status.is_terminal()
-                && attempt.is_none_or(|attempt| status != RunStatus::Paused && now == attempt)
-        };
-        let request = || left("client went away");
-        // What else has its id may be a repeat that the store has not refused yet.
-        if let Some(run) = engine.get(own.0).filter(|run| identity(run) == own) {
-            if follows(run.status(), run.attempt()) {
-                run.cancel(request());
-            }
-        } else if was_here {
-            // It is over, or this node has left it to another one: then the answer has ended, and
-            // the client did not leave.
-        } else if let Some(runtime) = Handle::try_current().ok().filter(|_| engine.node().is_some())
-        {
-            // Another node has it, or has had it.
-            drop(runtime.spawn(async move {
-                let Ok(Some(run)) = engine.stored_run(own.0).await else { return };
-                let is_it = run.accepted.at == own.1 && follows(run.status, run.attempt);
-                // A node that ends cuts its answers: no client of them has left.
-                if is_it && engine.is_elsewhere(&run) {
-                    drop(engine.cancel_anywhere(&run, request()).await);
-                }
-            }));
-        }
+        let (run, attempt) = (self.run, self.attempt);
+        Leaving { clients, engine, run, was_here, attempt }.begin();
     }
 }
 

@@ -8,6 +8,7 @@ mod find;
 mod for_stop;
 mod guard;
 mod last_event;
+mod leaving;
 mod log;
 mod not_done;
 mod pausing;

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use crate::ids::Identity;
 use crate::pace::Pace;
 use crate::service::Service;
-use crate::service::guard::left;
+use crate::service::leaving::left;
 
 impl Service {
     /// Has runs of other nodes stopped that clients follow through this one, that are cancelled when
