@@ -37,6 +37,8 @@ mod key_sets;
 mod lacks;
 /// Runs of one lane.
 mod lanes;
+/// Answers that end with their node.
+mod leaving;
 /// Limits of runs that change while they work.
 mod limits;
 /// The log of a run, page by page.
@@ -52,7 +54,6 @@ mod nodes_acts;
 mod nodes_answers;
 /// Lanes of several nodes.
 mod nodes_lanes;
-/// Answers that end with their node.
 mod nodes_left;
 /// Lists on several nodes.
 mod nodes_reads;
