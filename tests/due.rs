@@ -130,6 +130,18 @@ async fn i38_a_shutdown_stops_what_is_about_to_begin_unless_the_store_is_in_trou
 }
 
 #[tokio::test]
+async fn i38_nothing_is_lost_of_a_start_that_is_withdrawn() {
+    let begun = Begun::default();
+    let store = Valve::reopened(&Arc::new(MemoryStore::new()), 1);
+    let engine = durable(&store);
+    let run = starting(&store, &engine, &begun).await;
+    store.set(Flow::Failing(full()));
+    tokio::time::sleep(ms(50)).await;
+    let report = within("it ends", engine.shutdown(Shutdown::default())).await;
+    assert_eq!((report.unstored, run.status(), count(&begun)), (0, RunStatus::Queued, 0));
+}
+
+#[tokio::test]
 async fn i36_what_was_due_first_begins_first_however_long_no_process_was_there() {
     let kept = Arc::new(MemoryStore::new());
     let before = durable(&Valve::reopened(&kept, 1));

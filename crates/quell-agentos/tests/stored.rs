@@ -6,7 +6,9 @@ use axum::body::Body;
 use axum::http::Request;
 use quell::store::{Store, StoreError};
 use quell::testing::cluster::Nodes;
-use quell::{CauseKind, Engine, EngineConfig, Failure, Payload, RunContext, RunRef, RunStatus, Shutdown};
+use quell::{
+    CauseKind, Engine, EngineConfig, Failure, Payload, RunContext, RunRef, RunStatus, Shutdown,
+};
 use quell_agentos::Options;
 use quell_demo::Witness;
 use quell_flow::{Catalog, Component};

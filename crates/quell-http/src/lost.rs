@@ -1,11 +1,8 @@
-//! [`is_loss`], [`is_lost`] and [`Service::holds`]: whether another node, or a later process, says
-//! how a run ends.
+//! [`is_loss`] and [`is_lost`]: whether another node, or a later process, has a run by now.
 
 use futures::FutureExt as _;
 use quell::RunRef;
 use quell::store::StoreError;
-
-use crate::service::Service;
 
 /// Tells whether a store has refused something since this node has lost its lease, or since another
 /// one has the run: that one says how it ends.
@@ -26,52 +23,4 @@ pub const fn is_loss(error: &StoreError) -> bool {
 /// given up then is on its way to the store no more.
 pub(crate) fn is_lost(run: &RunRef) -> bool {
     matches!(run.stored().now_or_never(), Some(Err(error)) if is_loss(&error))
-}
-
-impl Service {
-    /// Waits until what is known of a run here is stored, if there is a store, and tells whether it
-    /// holds: this node has not lost the run, and does not end with what a store in trouble may
-    /// never have. To be asked before an end, or a pause, is told: a later process, or another
-    /// node, would tell another one.
-    ///
-    /// A store that is in trouble is not waited for; one that neither stores nor fails is so after
-    /// 30 s.
-    ///
-    /// # Cancel safety
-    ///
-    /// Cancel safe: it only waits.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use quell::{Engine, RunSpec};
-    /// # use quell_flow::Catalog;
-    /// # use quell_http::Service;
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() {
-    /// let service = Service::new(Engine::new(), Catalog::new());
-    /// let handle = service.engine().submit(RunSpec::agent("a"), async |_ctx| Ok(())).unwrap();
-    /// let run = handle.into_ref();
-    /// run.ended().await;
-    /// assert!(service.holds(&run).await);
-    /// # }
-    /// ```
-    pub async fn holds(&self, run: &RunRef) -> bool {
-        !self.engine().has_store() || self.is_kept(run.stored().await)
-    }
-
-    /// As [`Service::holds`], of all runs of a tree, with the events that it has told by now.
-    ///
-    /// # Cancel safety
-    ///
-    /// Cancel safe: it only waits.
-    pub async fn holds_tree(&self, root: &RunRef) -> bool {
-        // What a node has given up since it has lost its lease is on its way no more.
-        self.is_kept(root.events_stored().await) && self.holds(root).await
-    }
-
-    fn is_kept<T>(&self, stored: Result<T, StoreError>) -> bool {
-        let Err(error) = stored else { return true };
-        !is_loss(&error) && (error.is_refusal() || !self.is_draining())
-    }
 }

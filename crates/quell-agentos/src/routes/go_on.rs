@@ -212,8 +212,7 @@ async fn follow(
     run: RunView,
     (form, guard, last): (AnswerForm, DisconnectGuard, u64),
 ) -> Result<Response, Refusal> {
-    let (is_stream, is_background, guard) =
-        (form.is_stream, form.is_background, guard.for_good());
+    let (is_stream, is_background, guard) = (form.is_stream, form.is_background, guard.for_good());
     drop(form);
     if is_stream {
         let shown = (style(app, is_background), Begin::after(last));

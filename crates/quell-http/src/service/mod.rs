@@ -7,6 +7,7 @@ mod elsewhere;
 mod find;
 mod for_stop;
 mod guard;
+mod holds;
 mod last_event;
 mod leaving;
 mod log;

@@ -14,11 +14,11 @@ use crate::service::Service;
 use crate::service::leaving::left;
 
 impl Service {
-    /// Has runs of other nodes stopped that clients follow through this one, that are cancelled when
-    /// those leave ([`OnDisconnect::Cancel`](crate::OnDisconnect)), and to which these have no way
-    /// back ([`DisconnectGuard::for_good`](crate::DisconnectGuard::for_good)): a process that ends
-    /// cuts its answers, and nobody would follow them any more. Waits until their clients are told of
-    /// their ends, at most so long; zero asks nobody. For between [`Service::drain`] and
+    /// Has runs of other nodes stopped that clients follow through this one, that are cancelled
+    /// when those leave ([`OnDisconnect::Cancel`](crate::OnDisconnect)), and to which these have no
+    /// way back ([`DisconnectGuard::for_good`](crate::DisconnectGuard::for_good)): a process that
+    /// ends cuts its answers, and nobody would follow them any more. Waits until their clients are
+    /// told of their ends, at most so long; zero asks nobody. For between [`Service::drain`] and
     /// [`Engine::shutdown`](quell::Engine::shutdown), from which on nothing is told of other nodes.
     /// Returns at once if there are none, as for an engine that is alone.
     ///

@@ -88,7 +88,7 @@ impl App {
         Ok(self.create_followed(view, request).await?.0)
     }
 
-    /// As [`App::create`], for a client that follows it: the guard counts it among those of the run.
+    /// As [`App::create`], for a client that follows the run: the guard counts it among its clients.
     pub(crate) async fn create_followed(
         &self,
         view: &View,

@@ -64,14 +64,18 @@ impl<R: Recorded> Writer<R> {
             if are_stops { stops.extend(entries) } else { others.extend(entries) }
         }
         stops.extend(std::mem::take(&mut self.again_stops).into_iter().flatten());
-        others.extend(std::mem::take(&mut self.again).into_iter().flatten());
+        let mut waiting: Vec<_> = std::mem::take(&mut self.again).into_iter().flatten().collect();
         let (late, error) = {
             let mut queue = self.journal.lock();
-            others.append(&mut queue.take_all());
+            waiting.append(&mut queue.take_all());
             stops.append(&mut queue.stops);
             let late = std::mem::take(&mut queue.late);
             (late, queue.trouble().cloned().unwrap_or(StoreError::Closed))
         };
+        // What is withdrawn was never given to the store: it is no loss.
+        let withdrawn = waiting.extract_if(.., |it| R::is_withdrawn(it)).collect();
+        self.settle(withdrawn, false);
+        others.append(&mut waiting);
         self.give_up(stops, true, &error);
         self.give_up(others, false, &error);
         self.give_up_late(late, &error);

@@ -291,7 +291,7 @@ impl<R: Recorded> Writer<R> {
     }
 
     /// Tells runs that entries are durable, or withdrawn, and counts these out.
-    fn settle(&self, entries: Vec<Entry<R>>, are_stops: bool) {
+    pub(super) fn settle(&self, entries: Vec<Entry<R>>, are_stops: bool) {
         let (done, mut wakers) = (Done::of(&entries, are_stops), Wakers::new());
         for entry in entries {
             R::stored(entry, &mut wakers);
