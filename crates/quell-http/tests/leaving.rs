@@ -104,3 +104,33 @@ async fn behind_the_answer_of_another_client_it_goes_on_also_if_it_is_taken_over
     tokio::time::sleep(secs(60)).await;
     assert_eq!(run.status(), RunStatus::Running);
 }
+
+/// Who followed it until its pause may still read what it was told.
+#[tokio::test(start_paused = true)]
+async fn of_those_who_follow_an_answered_run_the_last_one_counts_whoever_was_there_before() {
+    let (_nodes, a, b) = two();
+    for (nth, through) in [&a, &b].into_iter().enumerate() {
+        let id = format!("r{nth}");
+        let spec = RunSpec::agent("asks").id(parse_id(&id).unwrap());
+        let run = a.service.engine().submit_resumable(spec, asks).unwrap().into_ref();
+        run.stored().await.unwrap();
+        let follow = async || {
+            let found = through.view().find(&id).await.unwrap().unwrap();
+            through.service.guard(&found, OnDisconnect::Cancel).until_pause()
+        };
+        let slow = follow().await;
+        run.paused().await.unwrap();
+        run.stored().await.unwrap();
+        run.resume_durably(Payload::from("yes")).await.unwrap();
+        soon("it has its answer", || run.status() == RunStatus::Running).await;
+        run.stored().await.unwrap();
+        let [one, two] = [follow().await, follow().await];
+        drop(one);
+        tokio::time::sleep(secs(5)).await;
+        assert_eq!(run.status(), RunStatus::Running, "{nth}");
+        drop(two);
+        within("it is stopped", run.ended()).await;
+        assert!(is_left(&run));
+        drop(slow);
+    }
+}

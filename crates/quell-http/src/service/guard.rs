@@ -1,6 +1,6 @@
 //! [`DisconnectGuard`]: cancels a run when the client that follows it leaves (I31).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
@@ -45,8 +45,6 @@ pub struct DisconnectGuard {
     run: Identity,
     /// Counts this client, if the run is cancelled when the last one leaves.
     following: Option<Following>,
-    /// The attempt that the client follows; none for the whole run.
-    attempt: Option<u32>,
     /// What the stream will read; taken when its body is made. Boxed: it leaves the guard.
     read: Option<Box<Read>>,
     /// The client's share of the streams and waits, given back when the answer is over.
@@ -60,15 +58,20 @@ struct Following {
     /// Whether this node had the run when the client came.
     was_here: bool,
     /// The attempt of the run when the client came.
-    attempt: u32,
+    came_in: u32,
+    /// The attempt that the client follows; none for the whole run.
+    attempt: Option<u32>,
     /// Whether the client has no way back to the run.
     is_for_good: bool,
 }
 
-/// Counts the clients of each run that is cancelled when the last of them leaves. The lock is a
-/// leaf.
+/// Counts the clients of each run that is cancelled when the last of them leaves, by the attempt
+/// that they follow; none for the whole run. The lock is a leaf. Invariant: no count of `all` is
+/// zero, and no run without a count is there.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Clients(Arc<Mutex<HashMap<Identity, Count>>>);
+pub(crate) struct Clients(Arc<Mutex<HashMap<Identity, Counts>>>);
+
+type Counts = BTreeMap<Option<u32>, Count>;
 
 #[derive(Debug, Default)]
 struct Count {
@@ -93,41 +96,53 @@ impl Clients {
         let id = run.identity();
         let following = match policy {
             OnDisconnect::Cancel if is_live => {
-                self.0.lock().entry(id).or_default().all += 1;
+                self.add(id, (None, false));
                 let (clients, engine) = (self.clone(), engine.clone());
-                let (was_here, attempt) = (run.live().is_some(), run.attempt());
-                Some(Following { clients, engine, was_here, attempt, is_for_good: false })
+                let (was_here, came_in) = (run.live().is_some(), run.attempt());
+                let (attempt, is_for_good) = (None, false);
+                Some(Following { clients, engine, was_here, came_in, attempt, is_for_good })
             }
             _ => None,
         };
-        DisconnectGuard { run: id, following, attempt: None, read: None, charge: None }
+        DisconnectGuard { run: id, following, read: None, charge: None }
     }
 
     /// Yields the runs that this engine has not, and that clients follow who have no way back.
     pub(super) fn far(&self, engine: &Engine) -> Vec<Identity> {
         let counts = self.0.lock();
-        let for_good = counts.iter().filter(|(_, count)| count.for_good > 0);
+        let is_for_good = |counts: &Counts| counts.values().any(|count| count.for_good > 0);
+        let for_good = counts.iter().filter(|(_, counts)| is_for_good(counts));
         let all: Vec<_> = for_good.map(|(run, _)| *run).collect();
         drop(counts);
         all.into_iter().filter(|run| find(engine, *run).is_none()).collect()
     }
 
-    /// Tells whether clients follow a run.
-    pub(super) fn has(&self, run: Identity) -> bool {
-        self.0.lock().contains_key(&run)
+    /// Yields which attempts of a run clients follow, and whether some follow the whole run.
+    pub(super) fn followed(&self, run: Identity) -> Vec<Option<u32>> {
+        self.0.lock().get(&run).into_iter().flat_map(BTreeMap::keys).copied().collect()
     }
 
-    /// Counts a client out; tells whether it was the last one.
-    fn leave(&self, run: Identity, is_for_good: bool) -> bool {
-        let mut counts = self.0.lock();
-        let Some(count) = counts.get_mut(&run) else { return true };
-        count.all -= 1;
-        count.for_good -= usize::from(is_for_good);
-        let is_last = count.all == 0;
-        if is_last {
-            counts.remove(&run);
+    fn add(&self, run: Identity, (attempt, is_for_good): (Option<u32>, bool)) {
+        let mut runs = self.0.lock();
+        let count = runs.entry(run).or_default().entry(attempt).or_default();
+        count.all += 1;
+        count.for_good += usize::from(is_for_good);
+    }
+
+    /// Counts a client out.
+    fn leave(&self, run: Identity, (attempt, is_for_good): (Option<u32>, bool)) {
+        let mut runs = self.0.lock();
+        let Some(counts) = runs.get_mut(&run) else { return };
+        if let Some(count) = counts.get_mut(&attempt) {
+            count.all -= 1;
+            count.for_good -= usize::from(is_for_good);
+            if count.all == 0 {
+                counts.remove(&attempt);
+            }
         }
-        is_last
+        if counts.is_empty() {
+            runs.remove(&run);
+        }
     }
 }
 
@@ -183,33 +198,41 @@ impl DisconnectGuard {
 
     /// Declares that the answer ends when the run is paused: a client that leaves after that
     /// cancels nothing, also when the run goes on with another client.
-    pub fn until_pause(mut self) -> Self {
-        self.attempt = self.following.as_ref().map(|following| following.attempt);
-        self
+    pub fn until_pause(self) -> Self {
+        let attempt = self.following.as_ref().map(|following| following.came_in);
+        self.follow(attempt, false)
     }
 
     /// As [`DisconnectGuard::until_pause`], of this attempt, whichever the run is in by now.
-    pub(super) fn of_attempt(mut self, attempt: u32) -> Self {
-        self.attempt = self.following.is_some().then_some(attempt);
-        self
+    pub(super) fn of_attempt(self, attempt: u32) -> Self {
+        self.follow(Some(attempt), false)
     }
 
     /// Declares that its client has no way back to the run through another node: the run is stopped
     /// before this one ends, if another node has it ([`Service::stop_followed`]).
     ///
     /// [`Service::stop_followed`]: crate::Service::stop_followed
-    pub fn for_good(mut self) -> Self {
-        if let Some(following) = self.following.as_mut().filter(|it| !it.is_for_good) {
-            following.is_for_good = true;
-            following.clients.0.lock().entry(self.run).or_default().for_good += 1;
+    pub fn for_good(self) -> Self {
+        let attempt = self.following.as_ref().and_then(|following| following.attempt);
+        self.follow(attempt, true)
+    }
+
+    /// Counts the client anew, before it is counted out as it was: it is always counted.
+    fn follow(mut self, attempt: Option<u32>, is_for_good: bool) -> Self {
+        if let Some(following) = &mut self.following {
+            let before = (following.attempt, following.is_for_good);
+            following.attempt = attempt;
+            following.is_for_good |= is_for_good;
+            following.clients.add(self.run, (attempt, following.is_for_good));
+            following.clients.leave(self.run, before);
         }
         self
     }
 
     /// Counts the client out, and stops nothing: it has not left, it was refused.
     pub(super) fn give_up(mut self) {
-        if let Some(Following { clients, is_for_good, .. }) = self.following.take() {
-            clients.leave(self.run, is_for_good);
+        if let Some(Following { clients, attempt, is_for_good, .. }) = self.following.take() {
+            clients.leave(self.run, (attempt, is_for_good));
         }
     }
 
@@ -227,14 +250,10 @@ impl DisconnectGuard {
 
 impl Drop for DisconnectGuard {
     fn drop(&mut self) {
-        let Some(Following { clients, engine, was_here, is_for_good, .. }) = self.following.take()
-        else {
-            return;
-        };
-        if !clients.leave(self.run, is_for_good) {
-            return;
-        }
-        let (run, attempt) = (self.run, self.attempt);
+        let Some(following) = self.following.take() else { return };
+        let Following { clients, engine, was_here, attempt, is_for_good, .. } = following;
+        let run = self.run;
+        clients.leave(run, (attempt, is_for_good));
         Leaving { clients, engine, run, was_here, attempt }.begin();
     }
 }

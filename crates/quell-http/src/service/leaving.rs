@@ -7,6 +7,7 @@ use quell::{CancelRequest, CauseKind, Disposition, Engine, EventKind, RunRef, Ru
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep};
 
+use crate::events::{answered, events_by_now};
 use crate::ids::{Identity, find};
 use crate::lookup_error::LookupError;
 use crate::service::guard::Clients;
@@ -25,20 +26,22 @@ pub(super) struct Leaving {
 }
 
 impl Leaving {
-    /// Stops the run, if that is due: at once if this node has it and it is in the attempt of then,
-    /// else in the background, for as long as the store is in trouble.
+    /// Stops the run, if that is due: at once if it is known here who follows it still, else in the
+    /// background, for as long as the store is in trouble.
     pub(super) fn begin(self) {
         let is_shared = self.engine.node().is_some();
         if let Some(run) = self.here() {
-            let is_same = self.attempt.is_none_or(|attempt| run.attempt() == attempt);
             if self.is_over(run.status()) {
                 return;
             }
-            if is_same {
-                run.cancel(left("client went away"));
+            // Alone only an answer begins another attempt: those of one before follow it no more.
+            let is_known = !is_shared || run.attempt() <= 1;
+            if is_known {
+                if self.is_last_of(run.attempt()) {
+                    run.cancel(left("client went away"));
+                }
                 return;
             }
-            // Alone only an answer begins another attempt, which is that of who gave it.
         } else if self.was_here {
             // It is over, or this node has left it to another one: then the answer has ended, and
             // the client did not leave.
@@ -47,6 +50,13 @@ impl Leaving {
         if let Some(runtime) = Handle::try_current().ok().filter(|_| is_shared) {
             drop(runtime.spawn(self.find_and_stop()));
         }
+    }
+
+    /// Tells whether the client has followed what executes since an answer has begun this attempt,
+    /// and nobody else does.
+    fn is_last_of(&self, answered: u32) -> bool {
+        let follows = |attempt: Option<u32>| attempt.is_none_or(|attempt| attempt >= answered);
+        follows(self.attempt) && !self.clients.followed(self.run).into_iter().any(follows)
     }
 
     /// Yields the run if this node has it. What else has its id may be a repeat that the store has
@@ -63,8 +73,7 @@ impl Leaving {
 
     async fn find_and_stop(self) {
         let (until, mut pause) = (Instant::now() + TRIED_FOR, PAUSES.0);
-        // Whoever follows it by then stops it when they leave.
-        while !self.clients.has(self.run) && !self.is_decided().await {
+        while !self.is_decided().await {
             if Instant::now() >= until {
                 let run = self.run.0;
                 tracing::warn!(run.uuid = %run, "a run goes on that its clients have left");
@@ -89,34 +98,39 @@ impl Leaving {
         if self.is_over(status) || here.is_none() && !self.engine.is_elsewhere(&record) {
             return true;
         }
-        match self.is_answered(&record).await {
-            Ok(false) => {}
-            answered => return answered.is_ok(),
+        match last_answered(&self.engine, here.as_ref(), &record).await {
+            // Whoever follows it by then stops it when they leave.
+            Ok(answered) if !self.is_last_of(answered) => return true,
+            Ok(_) => {}
+            Err(_) => return false,
         }
         let stopped = self.engine.cancel_anywhere(&record, left("client went away")).await;
         // It may be on its way to another node.
         stopped.is_ok_and(|stopped| stopped != Disposition::Unknown)
     }
+}
 
-    /// Tells whether an answer has begun an attempt behind the one that the client followed: that
-    /// is another client's. A node that takes the run over begins one, too.
-    async fn is_answered(&self, record: &RunRecord) -> Result<bool, LookupError> {
-        let Some(attempt) = self.attempt.filter(|attempt| record.attempt > *attempt) else {
-            return Ok(false);
-        };
-        let (engine, record) = (self.engine.clone(), record.clone().into());
-        let mut events = Box::new(StoredEvents::new(engine, record, 0));
+/// Yields the last attempt that an answer has begun, or the first one. A node that takes a run over
+/// begins one, too: its clients follow it on.
+async fn last_answered(
+    engine: &Engine,
+    here: Option<&RunRef>,
+    record: &RunRecord,
+) -> Result<u32, LookupError> {
+    // Its event may not be stored yet.
+    let mut last = if record.is_answered() { record.attempt } else { 1 };
+    last = last.max(here.map_or(1, |run| answered(events_by_now(run, 0))));
+    if record.attempt > last {
+        let mut events = Box::new(StoredEvents::new(engine.clone(), record.clone().into(), 0));
         while let Some(event) = events.next().await? {
-            let is_of_run = event.run == self.run.0;
-            if let EventKind::Resumed { attempt: begun } = event.kind
-                && is_of_run
-                && begun > attempt
+            if let EventKind::Resumed { attempt } = event.kind
+                && event.run == record.run()
             {
-                return Ok(true);
+                last = last.max(attempt);
             }
         }
-        Ok(false)
     }
+    Ok(last)
 }
 
 /// Says why a run is cancelled that its clients have left.
