@@ -82,7 +82,7 @@ pub use run_state::{
 pub use run_view::{RunView, StoredRun};
 pub use service::{
     Batch, CancelOutcome, DisconnectGuard, NATIVE, NotDone, OnDisconnect, Reading, Service,
-    StopNotStored, TreeSaid, View,
+    StopNotStored, TreeSaid, View, Waiting,
 };
 pub use sse_event::{Cut, SseEvent};
 pub use start::{Start, Started};

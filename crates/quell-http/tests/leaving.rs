@@ -2,7 +2,7 @@
 
 use quell::store::RunRecord;
 use quell::testing::cluster::Trouble;
-use quell::{CauseKind, Payload, Recovery, RunContext, RunRef, RunSpec, RunStatus};
+use quell::{CauseKind, Payload, Recovery, RunContext, RunRef, RunSpec, RunStatus, Shutdown};
 use quell_http::{OnDisconnect, parse_id};
 use quell_test_support::{secs, soon, within};
 
@@ -132,5 +132,51 @@ async fn of_those_who_follow_an_answered_run_the_last_one_counts_whoever_was_the
         within("it is stopped", run.ended()).await;
         assert!(is_left(&run));
         drop(slow);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_ends_decides_first_what_is_owed_to_clients_that_have_left() {
+    let (_nodes, a, b) = two();
+    let run = a.working("sleeper", "r").await;
+    let guard = b.service.guard(&b.found("r").await, OnDisconnect::Cancel);
+    b.node.trouble(Trouble::All);
+    drop(guard);
+    b.service.drain();
+    let back = async {
+        tokio::time::sleep(secs(3)).await;
+        b.node.trouble(Trouble::None);
+    };
+    tokio::join!(b.service.stop_followed(secs(60)), back);
+    b.service.engine().shutdown(Shutdown::default()).await;
+    within("it is stopped", run.ended()).await;
+    assert!(is_left(&run));
+}
+
+/// A wait of another node may not see a pause that is answered at once.
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_goes_on_behind_a_pause_follows_what_comes_until_it_is_over() {
+    let (_nodes, a, b) = two();
+    for is_over in [false, true] {
+        let id = if is_over { "over" } else { "on" };
+        let spec = RunSpec::agent("asks").id(parse_id(id).unwrap());
+        let run = a.service.engine().submit_resumable(spec, asks).unwrap().into_ref();
+        run.stored().await.unwrap();
+        let guard = b.service.guard(&b.found(id).await, OnDisconnect::Cancel).until_pause();
+        let (guard, waiting) = guard.waiting();
+        run.paused().await.unwrap();
+        run.resume_durably(Payload::from("yes")).await.unwrap();
+        soon("it has its answer", || run.status() == RunStatus::Running).await;
+        run.stored().await.unwrap();
+        if is_over {
+            waiting.over();
+            drop(guard);
+            tokio::time::sleep(secs(60)).await;
+            assert_eq!(run.status(), RunStatus::Running);
+        } else {
+            drop(guard);
+            within("it is stopped", run.ended()).await;
+            assert!(is_left(&run));
+        }
     }
 }

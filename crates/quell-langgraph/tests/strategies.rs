@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use quell::EngineConfig;
+use quell::store::Store;
 use quell_http::{Access, Key};
 use quell_langgraph::Options;
+use quell_test_support::{Flow, Valve, within};
 use serde_json::{Value, json};
 
 use crate::talk::{Says as _, Server, id_of};
@@ -136,4 +138,35 @@ async fn who_may_not_stop_a_run_of_the_thread_does_not_take_its_place() {
     assert_eq!(ada.get(&run).await.json()["quell"]["cause"], Value::Null);
     assert_eq!(ada.post(&path, &body("echo", "rollback")).await.status, 200);
     until(&ada, &run, "gone").await;
+}
+
+/// Somebody else has the turn, and waits for the store.
+#[tokio::test]
+async fn who_waits_for_its_turn_to_repeat_a_request_follows_its_run_already() {
+    let store = Valve::new(Flow::Open);
+    let config = EngineConfig::new().store(Arc::clone(&store) as Arc<dyn Store>);
+    let server = Server::with(config, Options::default(), Access::open());
+    let path = format!("/threads/{}/runs/wait", server.thread().await);
+    let asks = |key: &str| {
+        let (server, path) = (server.saying("idempotency-key", key), path.clone());
+        let input = json!({"ms": 300, "tag": "k"});
+        let body = json!({"assistant_id": "slow", "input": input, "on_disconnect": "cancel"});
+        tokio::spawn(async move { server.post(&path, &body).await })
+    };
+    let first = asks("k");
+    server.until_ticking("k").await;
+    store.set(Flow::Shut { stops: false });
+    let (_other, second) = (asks("other"), asks("k"));
+    let others_go_on = async || {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+    };
+    others_go_on().await;
+    first.abort();
+    assert!(first.await.is_err(), "it has had no answer");
+    others_go_on().await;
+    store.set(Flow::Open);
+    let told = within("it ends", second).await.unwrap();
+    assert_eq!(server.status(told.header("content-location")).await, "success", "{told:?}");
 }

@@ -227,6 +227,7 @@ pub(super) async fn waited_for_far(
     run: RunView,
     guard: DisconnectGuard,
 ) -> Result<Option<Response>, Refusal> {
+    let (_guard, waiting) = guard.waiting();
     let over = match &run {
         RunView::Stored(stored) => {
             let over = view.ended_or_paused(stored).await?;
@@ -237,6 +238,7 @@ pub(super) async fn waited_for_far(
             Some(run)
         }
     };
+    waiting.over();
     let Some(over) = over else { return Ok(None) };
     let now = over.status();
     if !now.is_terminal() && now != RunStatus::Paused {
@@ -245,7 +247,5 @@ pub(super) async fn waited_for_far(
         let text = format!("Run {} was {now} when the wait for it ended", over.external_id());
         return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text));
     }
-    let answer = run_response(view, over).await?;
-    drop(guard);
-    Ok(answer)
+    run_response(view, over).await
 }

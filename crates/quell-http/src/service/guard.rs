@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use quell::{Engine, RunId, RunRef};
@@ -63,13 +64,42 @@ struct Following {
     attempt: Option<u32>,
     /// Whether the client has no way back to the run.
     is_for_good: bool,
+    /// Set when the client is counted out before its answer is over.
+    is_out: Option<Arc<AtomicBool>>,
+}
+
+/// Every attempt until the next pause that its wait sees.
+const ALL_UNTIL_SEEN: u32 = u32::MAX;
+
+/// A wait that follows a run of another node ([`DisconnectGuard::waiting`]).
+#[must_use = "it is to be said when it is over"]
+pub struct Waiting(Option<(Clients, Identity, Counted, Arc<AtomicBool>)>);
+
+/// The attempt that a client follows, and whether it has no way back.
+type Counted = (Option<u32>, bool);
+
+impl Waiting {
+    /// Says that the wait has seen what it waited for: its client has all that it follows.
+    pub fn over(self) {
+        if let Some((clients, run, counted, is_out)) = self.0
+            && !is_out.swap(true, Ordering::SeqCst)
+        {
+            clients.leave(run, counted);
+        }
+    }
+}
+
+impl fmt::Debug for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Waiting").finish_non_exhaustive()
+    }
 }
 
 /// Counts the clients of each run that is cancelled when the last of them leaves, by the attempt
 /// that they follow; none for the whole run. The lock is a leaf. Invariant: no count of `all` is
 /// zero, and no run without a count is there.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Clients(Arc<Mutex<HashMap<Identity, Counts>>>);
+pub(crate) struct Clients(Arc<Mutex<HashMap<Identity, Counts>>>, Arc<AtomicUsize>);
 
 type Counts = BTreeMap<Option<u32>, Count>;
 
@@ -99,8 +129,8 @@ impl Clients {
                 self.add(id, (None, false));
                 let (clients, engine) = (self.clone(), engine.clone());
                 let (was_here, came_in) = (run.live().is_some(), run.attempt());
-                let (attempt, is_for_good) = (None, false);
-                Some(Following { clients, engine, was_here, came_in, attempt, is_for_good })
+                let (attempt, is_for_good, is_out) = (None, false, None);
+                Some(Following { clients, engine, was_here, came_in, attempt, is_for_good, is_out })
             }
             _ => None,
         };
@@ -117,12 +147,17 @@ impl Clients {
         all.into_iter().filter(|run| find(engine, *run).is_none()).collect()
     }
 
+    /// Counts the stops that are owed to clients which have left, and are not decided yet.
+    pub(super) fn owed(&self) -> &AtomicUsize {
+        &self.1
+    }
+
     /// Yields which attempts of a run clients follow, and whether some follow the whole run.
     pub(super) fn followed(&self, run: Identity) -> Vec<Option<u32>> {
         self.0.lock().get(&run).into_iter().flat_map(BTreeMap::keys).copied().collect()
     }
 
-    fn add(&self, run: Identity, (attempt, is_for_good): (Option<u32>, bool)) {
+    fn add(&self, run: Identity, (attempt, is_for_good): Counted) {
         let mut runs = self.0.lock();
         let count = runs.entry(run).or_default().entry(attempt).or_default();
         count.all += 1;
@@ -130,7 +165,7 @@ impl Clients {
     }
 
     /// Counts a client out.
-    fn leave(&self, run: Identity, (attempt, is_for_good): (Option<u32>, bool)) {
+    fn leave(&self, run: Identity, (attempt, is_for_good): Counted) {
         let mut runs = self.0.lock();
         let Some(counts) = runs.get_mut(&run) else { return };
         if let Some(count) = counts.get_mut(&attempt) {
@@ -208,6 +243,20 @@ impl DisconnectGuard {
         self.follow(Some(attempt), false)
     }
 
+    /// As [`DisconnectGuard::until_pause`], of a wait that reads the run now and then, as that of a
+    /// run of another node does: it may not see a pause that is answered at once, and goes on with
+    /// what follows. Its client has left if the guard is dropped before [`Waiting::over`].
+    pub fn waiting(self) -> (Self, Waiting) {
+        let mut guard = self.follow(Some(ALL_UNTIL_SEEN), false);
+        let run = guard.run;
+        let waiting = guard.following.as_mut().map(|following| {
+            let is_out = Arc::clone(following.is_out.get_or_insert_default());
+            let counted = (following.attempt, following.is_for_good);
+            (following.clients.clone(), run, counted, is_out)
+        });
+        (guard, Waiting(waiting))
+    }
+
     /// Declares that its client has no way back to the run through another node: the run is stopped
     /// before this one ends, if another node has it ([`Service::stop_followed`]).
     ///
@@ -251,8 +300,11 @@ impl DisconnectGuard {
 impl Drop for DisconnectGuard {
     fn drop(&mut self) {
         let Some(following) = self.following.take() else { return };
-        let Following { clients, engine, was_here, attempt, is_for_good, .. } = following;
+        let Following { clients, engine, was_here, attempt, is_for_good, is_out, .. } = following;
         let run = self.run;
+        if is_out.is_some_and(|is_out| is_out.swap(true, Ordering::SeqCst)) {
+            return;
+        }
         clients.leave(run, (attempt, is_for_good));
         Leaving { clients, engine, run, was_here, attempt }.begin();
     }

@@ -1,9 +1,10 @@
 //! [`Leaving`]: what becomes of a run when the last client has gone that asked for its stop.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use quell::store::{RunRecord, StoreError};
-use quell::{CancelRequest, CauseKind, Disposition, Engine, EventKind, RunRef, RunStatus};
+use quell::{CancelRequest, CauseKind, Disposition, Engine, EventKind, RunId, RunRef, RunStatus};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep};
 
@@ -48,7 +49,8 @@ impl Leaving {
             return;
         }
         if let Some(runtime) = Handle::try_current().ok().filter(|_| is_shared) {
-            drop(runtime.spawn(self.find_and_stop()));
+            let owed = Owed::new(&self);
+            drop(runtime.spawn(self.find_and_stop(owed)));
         }
     }
 
@@ -71,17 +73,16 @@ impl Leaving {
         status.is_terminal() || self.attempt.is_some() && status == RunStatus::Paused
     }
 
-    async fn find_and_stop(self) {
+    async fn find_and_stop(self, mut owed: Owed) {
         let (until, mut pause) = (Instant::now() + TRIED_FOR, PAUSES.0);
         while !self.is_decided().await {
             if Instant::now() >= until {
-                let run = self.run.0;
-                tracing::warn!(run.uuid = %run, "a run goes on that its clients have left");
                 return;
             }
             sleep(pause).await;
             pause = (pause * 2).min(PAUSES.1);
         }
+        owed.is_decided = true;
     }
 
     /// Stops the run if that is due. Tells whether it was, or is not; if not, it is to be looked at
@@ -107,6 +108,30 @@ impl Leaving {
         let stopped = self.engine.cancel_anywhere(&record, left("client went away")).await;
         // It may be on its way to another node.
         stopped.is_ok_and(|stopped| stopped != Disposition::Unknown)
+    }
+}
+
+/// A stop that is not decided yet, for as long as it is tried.
+struct Owed {
+    clients: Clients,
+    run: RunId,
+    is_decided: bool,
+}
+
+impl Owed {
+    fn new(leaving: &Leaving) -> Self {
+        let (clients, run) = (leaving.clients.clone(), leaving.run.0);
+        clients.owed().fetch_add(1, Ordering::SeqCst);
+        Self { clients, run, is_decided: false }
+    }
+}
+
+impl Drop for Owed {
+    fn drop(&mut self) {
+        self.clients.owed().fetch_sub(1, Ordering::SeqCst);
+        if !self.is_decided {
+            tracing::warn!(run.uuid = %self.run, "a run goes on that its clients have left");
+        }
     }
 }
 

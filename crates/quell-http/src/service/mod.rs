@@ -21,7 +21,7 @@ mod view;
 pub use batches::Batch;
 pub use cancel_outcome::{CancelOutcome, StopNotStored};
 pub(crate) use find::is_known_as_accepted;
-pub use guard::{DisconnectGuard, OnDisconnect};
+pub use guard::{DisconnectGuard, OnDisconnect, Waiting};
 pub use not_done::NotDone;
 pub use reading::{Reading, TreeSaid};
 pub use service::Service;

@@ -1,6 +1,7 @@
 //! [`Service::stop_followed`]: runs of other nodes whose clients lose this one.
 
 use std::future::ready;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt as _};
@@ -18,7 +19,8 @@ impl Service {
     /// when those leave ([`OnDisconnect::Cancel`](crate::OnDisconnect)), and to which these have no
     /// way back ([`DisconnectGuard::for_good`](crate::DisconnectGuard::for_good)): a process that
     /// ends cuts its answers, and nobody would follow them any more. Waits until their clients are
-    /// told of their ends, at most so long; zero asks nobody. For between [`Service::drain`] and
+    /// told of their ends, and until the stops are decided that are owed to clients which have left
+    /// before, while the store is away; at most so long. Zero asks nobody. For between [`Service::drain`] and
     /// [`Engine::shutdown`](quell::Engine::shutdown), from which on nothing is told of other nodes.
     /// Returns at once if there are none, as for an engine that is alone.
     ///
@@ -35,7 +37,8 @@ impl Service {
             let asked: Vec<_> = asked.buffer_unordered(AT_ONCE).filter_map(ready).collect().await;
             // Their readers poll.
             let mut pace = Pace::new(FIRST_PAUSE);
-            while clients.far(engine).iter().any(|run| asked.contains(run)) {
+            let is_owed = || clients.owed().load(Ordering::SeqCst) > 0;
+            while is_owed() || clients.far(engine).iter().any(|run| asked.contains(run)) {
                 pace.rest().await;
             }
         };

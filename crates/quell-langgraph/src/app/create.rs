@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use axum::http::HeaderMap;
-use quell::{OnBusy, RunId, RunRef};
+use quell::{IdempotencyKey, OnBusy, RunId, RunRef};
 use quell_flow::{Component, NodesAsked};
 use quell_http::{DisconnectGuard, OnDisconnect, RunView, SESSION, Start, View};
 use serde_json::json;
@@ -88,7 +88,7 @@ impl App {
         Ok(self.create_followed(view, request).await?.0)
     }
 
-    /// As [`App::create`], for a client that follows the run: the guard counts it among its clients.
+    /// As [`App::create`], for a client that follows the run: the guard counts it among those.
     pub(crate) async fn create_followed(
         &self,
         view: &View,
@@ -190,18 +190,22 @@ impl App {
         graph: &Arc<Component>,
         thread: &Arc<Thread>,
     ) -> Result<Option<(Created, DisconnectGuard)>, Refusal> {
+        let once = once(request.headers, (request.path, request.body), request.nth)?;
+        let owner = self.owner_view(view, thread);
+        let policy = request.create.on_disconnect;
+        let _follows = self.follows_already(&owner, once.as_ref(), policy);
         let _one_at_a_time = thread.creating.lock().await;
-        let Some(created) = self.create_in_turn(view, request, graph, thread).await? else {
+        let in_turn = self.create_in_turn((view, &owner, once), request, graph, thread);
+        let Some(created) = in_turn.await? else {
             return Ok(None);
         };
-        let policy = request.create.on_disconnect;
         let guard = self.service().guard(created.run(), policy).until_pause();
         Ok(Some((created, guard)))
     }
 
     async fn create_in_turn(
         &self,
-        view: &View,
+        (view, owner, once): (&View, &View, Option<IdempotencyKey>),
         request: &CreateRequest<'_>,
         graph: &Arc<Component>,
         thread: &Arc<Thread>,
@@ -209,11 +213,9 @@ impl App {
         let mut create = request.create.clone();
         let is_kept = self.has_records() && !thread.is_temporary;
         let is_shared = is_kept && self.is_node() && create.nodes.checkpoint.is_none();
-        let once = once(request.headers, (request.path, request.body), request.nth)?;
-        let owner = self.owner_view(view, thread);
         // Without one in the request the thread was made for it: the run of a repeat is in another.
         let within = request.thread.is_some().then_some(thread);
-        let of = (view, &owner, within);
+        let of = (view, owner, within);
         if let Some(once) = &once
             && let Some(known) = owner.repeated(&Start::new(graph, null()).once(once.clone())).await
         {
@@ -252,7 +254,7 @@ impl App {
         let start = begin.kept_by(start, is_kept, tracked.needs_next());
         let start = self.start(create, thread, &tracked, start, takes_over);
         let start = once.iter().fold(start, |start, once| start.once(once.clone()));
-        let _owing = self.owe(&owner, create, &tracked)?;
+        let _owing = self.owe(owner, create, &tracked)?;
         if !thread.add(&tracked) {
             return Ok(None);
         }

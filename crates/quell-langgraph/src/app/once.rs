@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use axum::http::HeaderMap;
+use futures::FutureExt as _;
 use quell::{IdempotencyKey, RunId};
-use quell_http::{StartError, View, idempotency_key};
+use quell_http::{DisconnectGuard, OnDisconnect, StartError, View, idempotency_key};
 use uuid::Uuid;
 
 use crate::app::App;
@@ -38,6 +39,20 @@ impl App {
     async fn is_gone_but_for(&self, thread: &Thread, run: RunId) -> Result<bool, Refusal> {
         let recorded = self.recorded(thread.id).await?;
         self.is_gone(thread, recorded.as_ref(), Some(run)).await
+    }
+
+    /// Yields the guard of a client that repeats a request whose run is there: it follows that
+    /// already, whenever its turn comes. Of a run that the store has not taken yet the first client
+    /// is not counted either: whoever has waited for their turn is, before that one has gone.
+    pub(super) fn follows_already(
+        &self,
+        owner: &View,
+        once: Option<&IdempotencyKey>,
+        policy: OnDisconnect,
+    ) -> Option<DisconnectGuard> {
+        let run = self.engine().get(owner.started_by(once?)?)?;
+        let is_accepted = run.accepted().now_or_never().is_some_and(|accepted| accepted.is_ok());
+        is_accepted.then(|| self.service().guard(&run, policy).until_pause())
     }
 
     /// Finds the run that the same request has made before, which is only in the store.

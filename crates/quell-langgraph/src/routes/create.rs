@@ -279,7 +279,12 @@ pub(super) fn waited_far(
     guard: DisconnectGuard,
 ) -> Response {
     let (app, view) = (app.clone(), view.clone());
-    let text = async move { app.wait_for_stored(&view, &found, joins).await };
+    let (guard, waiting) = guard.waiting();
+    let text = async move {
+        let text = app.wait_for_stored(&view, &found, joins).await;
+        waiting.over();
+        text
+    };
     kept_alive(text.boxed(), Some(guard))
 }
 
