@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use quell::cluster::RunMeant;
 use quell::store::{RunRecord, StoreError};
 use quell::{CancelRequest, CauseKind, Disposition, Engine, EventKind, RunId, RunRef, RunStatus};
 use tokio::runtime::Handle;
@@ -89,7 +90,8 @@ impl Leaving {
     /// again.
     async fn is_decided(&self) -> bool {
         let record = match self.engine.stored_run(self.run.0).await {
-            Ok(Some(record)) if record.accepted.at == self.run.1 => record,
+            // A store may keep less of the time than memory does.
+            Ok(Some(record)) if RunMeant::from(&record).is(self.run.1) => record,
             Ok(_) | Err(StoreError::Closed) => return true,
             Err(_) => return false,
         };
