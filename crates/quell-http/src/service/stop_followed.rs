@@ -20,9 +20,9 @@ impl Service {
     /// way back ([`DisconnectGuard::for_good`](crate::DisconnectGuard::for_good)): a process that
     /// ends cuts its answers, and nobody would follow them any more. Waits until their clients are
     /// told of their ends, and until the stops are decided that are owed to clients which have left
-    /// before, while the store is away; at most so long. Zero asks nobody. For between [`Service::drain`] and
-    /// [`Engine::shutdown`](quell::Engine::shutdown), from which on nothing is told of other nodes.
-    /// Returns at once if there are none, as for an engine that is alone.
+    /// before, while the store was away; at most so long. Zero asks nobody. For between
+    /// [`Service::drain`] and [`Engine::shutdown`](quell::Engine::shutdown), from which on nothing
+    /// is told of other nodes. Returns at once if there are none, as for an engine that is alone.
     ///
     /// # Cancel safety
     ///
