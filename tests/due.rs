@@ -145,14 +145,14 @@ async fn i38_nothing_is_lost_of_a_start_that_is_withdrawn() {
 async fn i36_what_was_due_first_begins_first_however_long_no_process_was_there() {
     let kept = Arc::new(MemoryStore::new());
     let before = durable(&Valve::reopened(&kept, 1));
-    let mut runs = Vec::new();
-    for wait in [40, 20, 30] {
+    let (mut runs, base) = (Vec::new(), Instant::now());
+    for wait in [400, 200, 300] {
         let spec = RunSpec::agent("due").lane("lane", OnBusy::Enqueue);
-        let spec = spec.not_before(Instant::now() + ms(wait));
+        let spec = spec.not_before(base + ms(wait));
         runs.push(before.submit_durably(spec, listener).await.unwrap().into_ref().id());
     }
     within("it ends", before.shutdown(Shutdown::default())).await;
-    tokio::time::sleep(ms(60)).await;
+    tokio::time::sleep_until((base + ms(450)).into()).await;
     let after = durable(&Valve::reopened(&kept, 2));
     let order = Arc::new(Mutex::new(Vec::new()));
     let recovered = after.recover(|_| {
