@@ -37,7 +37,7 @@ mod key_sets;
 mod lacks;
 /// Runs of one lane.
 mod lanes;
-/// Answers that end with their node.
+/// Clients that leave what another node has, or had.
 mod leaving;
 /// Limits of runs that change while they work.
 mod limits;
@@ -54,6 +54,7 @@ mod nodes_acts;
 mod nodes_answers;
 /// Lanes of several nodes.
 mod nodes_lanes;
+/// Answers that end with their node.
 mod nodes_left;
 /// Lists on several nodes.
 mod nodes_reads;

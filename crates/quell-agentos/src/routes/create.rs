@@ -238,7 +238,6 @@ pub(super) async fn waited_for_far(
             Some(run)
         }
     };
-    waiting.over();
     let Some(over) = over else { return Ok(None) };
     let now = over.status();
     if !now.is_terminal() && now != RunStatus::Paused {
@@ -247,5 +246,7 @@ pub(super) async fn waited_for_far(
         let text = format!("Run {} was {now} when the wait for it ended", over.external_id());
         return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text));
     }
-    run_response(view, over).await
+    let answer = run_response(view, over).await;
+    waiting.over();
+    answer
 }

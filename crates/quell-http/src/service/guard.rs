@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use quell::{Engine, RunId, RunRef};
+use tokio_util::task::TaskTracker;
 
 use crate::ids::{Identity, find};
 use crate::ledger::{Charge, Overdrawn};
@@ -60,23 +61,30 @@ struct Following {
     was_here: bool,
     /// The attempt of the run when the client came.
     came_in: u32,
-    /// The attempt that the client follows; none for the whole run.
-    attempt: Option<u32>,
+    follows: Follows,
     /// Whether the client has no way back to the run.
     is_for_good: bool,
     /// Set when the client is counted out before its answer is over.
     is_out: Option<Arc<AtomicBool>>,
 }
 
-/// Every attempt until the next pause that its wait sees.
-const ALL_UNTIL_SEEN: u32 = u32::MAX;
+/// What a client follows of a run, the least first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Follows {
+    /// This attempt, and those behind it that no answer has begun.
+    Attempt(u32),
+    /// Every attempt until its wait sees a pause.
+    UntilSeen,
+    /// The whole run.
+    Run,
+}
 
 /// A wait that follows a run of another node ([`DisconnectGuard::waiting`]).
 #[must_use = "it is to be said when it is over"]
 pub struct Waiting(Option<(Clients, Identity, Counted, Arc<AtomicBool>)>);
 
-/// The attempt that a client follows, and whether it has no way back.
-type Counted = (Option<u32>, bool);
+/// What a client follows, and whether it has no way back.
+type Counted = (Follows, bool);
 
 impl Waiting {
     /// Says that the wait has seen what it waited for: its client has all that it follows.
@@ -95,13 +103,17 @@ impl fmt::Debug for Waiting {
     }
 }
 
-/// Counts the clients of each run that is cancelled when the last of them leaves, by the attempt
-/// that they follow; none for the whole run. The lock is a leaf. Invariant: no count of `all` is
-/// zero, and no run without a count is there.
+/// Counts the clients of each run that is cancelled when the last of them leaves.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Clients(Arc<Mutex<HashMap<Identity, Counts>>>, Arc<AtomicUsize>);
+pub(crate) struct Clients {
+    /// By what they follow. The lock is a leaf. Invariant: no count of `all` is zero, and no run
+    /// without a count is there.
+    counts: Arc<Mutex<HashMap<Identity, Counts>>>,
+    /// The stops that are owed to clients which have left, and are not decided yet.
+    pub(super) owed: TaskTracker,
+}
 
-type Counts = BTreeMap<Option<u32>, Count>;
+type Counts = BTreeMap<Follows, Count>;
 
 #[derive(Debug, Default)]
 struct Count {
@@ -126,11 +138,11 @@ impl Clients {
         let id = run.identity();
         let following = match policy {
             OnDisconnect::Cancel if is_live => {
-                self.add(id, (None, false));
+                self.add(id, (Follows::Run, false));
                 let (clients, engine) = (self.clone(), engine.clone());
                 let (was_here, came_in) = (run.live().is_some(), run.attempt());
-                let (attempt, is_for_good, is_out) = (None, false, None);
-                Some(Following { clients, engine, was_here, came_in, attempt, is_for_good, is_out })
+                let (follows, is_for_good, is_out) = (Follows::Run, false, None);
+                Some(Following { clients, engine, was_here, came_in, follows, is_for_good, is_out })
             }
             _ => None,
         };
@@ -139,7 +151,7 @@ impl Clients {
 
     /// Yields the runs that this engine has not, and that clients follow who have no way back.
     pub(super) fn far(&self, engine: &Engine) -> Vec<Identity> {
-        let counts = self.0.lock();
+        let counts = self.counts.lock();
         let is_for_good = |counts: &Counts| counts.values().any(|count| count.for_good > 0);
         let for_good = counts.iter().filter(|(_, counts)| is_for_good(counts));
         let all: Vec<_> = for_good.map(|(run, _)| *run).collect();
@@ -147,32 +159,27 @@ impl Clients {
         all.into_iter().filter(|run| find(engine, *run).is_none()).collect()
     }
 
-    /// Counts the stops that are owed to clients which have left, and are not decided yet.
-    pub(super) fn owed(&self) -> &AtomicUsize {
-        &self.1
+    /// Yields the most that a client follows of a run; none if nobody does.
+    pub(super) fn most(&self, run: Identity) -> Option<Follows> {
+        self.counts.lock().get(&run)?.last_key_value().map(|(follows, _)| *follows)
     }
 
-    /// Yields which attempts of a run clients follow, and whether some follow the whole run.
-    pub(super) fn followed(&self, run: Identity) -> Vec<Option<u32>> {
-        self.0.lock().get(&run).into_iter().flat_map(BTreeMap::keys).copied().collect()
-    }
-
-    fn add(&self, run: Identity, (attempt, is_for_good): Counted) {
-        let mut runs = self.0.lock();
-        let count = runs.entry(run).or_default().entry(attempt).or_default();
+    fn add(&self, run: Identity, (follows, is_for_good): Counted) {
+        let mut runs = self.counts.lock();
+        let count = runs.entry(run).or_default().entry(follows).or_default();
         count.all += 1;
         count.for_good += usize::from(is_for_good);
     }
 
     /// Counts a client out.
-    fn leave(&self, run: Identity, (attempt, is_for_good): Counted) {
-        let mut runs = self.0.lock();
+    fn leave(&self, run: Identity, (follows, is_for_good): Counted) {
+        let mut runs = self.counts.lock();
         let Some(counts) = runs.get_mut(&run) else { return };
-        if let Some(count) = counts.get_mut(&attempt) {
+        if let Some(count) = counts.get_mut(&follows) {
             count.all -= 1;
             count.for_good -= usize::from(is_for_good);
             if count.all == 0 {
-                counts.remove(&attempt);
+                counts.remove(&follows);
             }
         }
         if counts.is_empty() {
@@ -234,24 +241,24 @@ impl DisconnectGuard {
     /// Declares that the answer ends when the run is paused: a client that leaves after that
     /// cancels nothing, also when the run goes on with another client.
     pub fn until_pause(self) -> Self {
-        let attempt = self.following.as_ref().map(|following| following.came_in);
-        self.follow(attempt, false)
+        let came_in = self.following.as_ref().map_or(1, |following| following.came_in);
+        self.of_attempt(came_in)
     }
 
     /// As [`DisconnectGuard::until_pause`], of this attempt, whichever the run is in by now.
     pub(super) fn of_attempt(self, attempt: u32) -> Self {
-        self.follow(Some(attempt), false)
+        self.follow(Follows::Attempt(attempt))
     }
 
     /// As [`DisconnectGuard::until_pause`], of a wait that reads the run now and then, as that of a
     /// run of another node does: it may not see a pause that is answered at once, and goes on with
     /// what follows. Its client has left if the guard is dropped before [`Waiting::over`].
     pub fn waiting(self) -> (Self, Waiting) {
-        let mut guard = self.follow(Some(ALL_UNTIL_SEEN), false);
+        let mut guard = self.follow(Follows::UntilSeen);
         let run = guard.run;
         let waiting = guard.following.as_mut().map(|following| {
             let is_out = Arc::clone(following.is_out.get_or_insert_default());
-            let counted = (following.attempt, following.is_for_good);
+            let counted = (following.follows, following.is_for_good);
             (following.clients.clone(), run, counted, is_out)
         });
         (guard, Waiting(waiting))
@@ -262,17 +269,19 @@ impl DisconnectGuard {
     ///
     /// [`Service::stop_followed`]: crate::Service::stop_followed
     pub fn for_good(self) -> Self {
-        let attempt = self.following.as_ref().and_then(|following| following.attempt);
-        self.follow(attempt, true)
+        self.recount(|following| following.is_for_good = true)
+    }
+
+    fn follow(self, follows: Follows) -> Self {
+        self.recount(|following| following.follows = follows)
     }
 
     /// Counts the client anew, before it is counted out as it was: it is always counted.
-    fn follow(mut self, attempt: Option<u32>, is_for_good: bool) -> Self {
+    fn recount(mut self, change: impl FnOnce(&mut Following)) -> Self {
         if let Some(following) = &mut self.following {
-            let before = (following.attempt, following.is_for_good);
-            following.attempt = attempt;
-            following.is_for_good |= is_for_good;
-            following.clients.add(self.run, (attempt, following.is_for_good));
+            let before = (following.follows, following.is_for_good);
+            change(following);
+            following.clients.add(self.run, (following.follows, following.is_for_good));
             following.clients.leave(self.run, before);
         }
         self
@@ -280,8 +289,8 @@ impl DisconnectGuard {
 
     /// Counts the client out, and stops nothing: it has not left, it was refused.
     pub(super) fn give_up(mut self) {
-        if let Some(Following { clients, attempt, is_for_good, .. }) = self.following.take() {
-            clients.leave(self.run, (attempt, is_for_good));
+        if let Some(Following { clients, follows, is_for_good, .. }) = self.following.take() {
+            clients.leave(self.run, (follows, is_for_good));
         }
     }
 
@@ -300,13 +309,13 @@ impl DisconnectGuard {
 impl Drop for DisconnectGuard {
     fn drop(&mut self) {
         let Some(following) = self.following.take() else { return };
-        let Following { clients, engine, was_here, attempt, is_for_good, is_out, .. } = following;
+        let Following { clients, engine, was_here, follows, is_for_good, is_out, .. } = following;
         let run = self.run;
         if is_out.is_some_and(|is_out| is_out.swap(true, Ordering::SeqCst)) {
             return;
         }
-        clients.leave(run, (attempt, is_for_good));
-        Leaving { clients, engine, run, was_here, attempt }.begin();
+        clients.leave(run, (follows, is_for_good));
+        Leaving { clients, engine, run, was_here, follows }.begin();
     }
 }
 

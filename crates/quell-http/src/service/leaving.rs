@@ -1,18 +1,18 @@
 //! [`Leaving`]: what becomes of a run when the last client has gone that asked for its stop.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use quell::cluster::RunMeant;
 use quell::store::{RunRecord, StoreError};
-use quell::{CancelRequest, CauseKind, Disposition, Engine, EventKind, RunId, RunRef, RunStatus};
+use quell::{CancelRequest, CauseKind, Disposition, Engine, RunId, RunRef, RunStatus};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep};
 
 use crate::events::{answered, events_by_now};
 use crate::ids::{Identity, find};
 use crate::lookup_error::LookupError;
-use crate::service::guard::Clients;
+use crate::service::guard::{Clients, Follows};
+use crate::service::log::answered_in;
 use crate::stored_events::StoredEvents;
 
 /// A run that its last client has left.
@@ -22,15 +22,17 @@ pub(super) struct Leaving {
     pub(super) run: Identity,
     /// Whether this node had the run when the client came.
     pub(super) was_here: bool,
-    /// The attempt that the client followed, and those behind it that no answer has begun; none for
-    /// the whole run.
-    pub(super) attempt: Option<u32>,
+    pub(super) follows: Follows,
 }
 
 impl Leaving {
     /// Stops the run, if that is due: at once if it is known here who follows it still, else in the
     /// background, for as long as the store is in trouble.
     pub(super) fn begin(self) {
+        if self.clients.most(self.run) >= Some(self.follows) {
+            // Somebody follows as much of it.
+            return;
+        }
         let is_shared = self.engine.node().is_some();
         if let Some(run) = self.here() {
             if self.is_over(run.status()) {
@@ -50,16 +52,16 @@ impl Leaving {
             return;
         }
         if let Some(runtime) = Handle::try_current().ok().filter(|_| is_shared) {
-            let owed = Owed::new(&self);
-            drop(runtime.spawn(self.find_and_stop(owed)));
+            let (owed, undecided) = (self.clients.owed.clone(), Undecided(Some(self.run.0)));
+            drop(owed.spawn_on(self.find_and_stop(undecided), &runtime));
         }
     }
 
     /// Tells whether the client has followed what executes since an answer has begun this attempt,
     /// and nobody else does.
     fn is_last_of(&self, answered: u32) -> bool {
-        let follows = |attempt: Option<u32>| attempt.is_none_or(|attempt| attempt >= answered);
-        follows(self.attempt) && !self.clients.followed(self.run).into_iter().any(follows)
+        let answered = Follows::Attempt(answered);
+        self.follows >= answered && self.clients.most(self.run) < Some(answered)
     }
 
     /// Yields the run if this node has it. What else has its id may be a repeat that the store has
@@ -71,10 +73,10 @@ impl Leaving {
     /// Tells whether nothing is to be stopped: of one that follows an attempt nothing is left to
     /// wait for behind its pause.
     fn is_over(&self, status: RunStatus) -> bool {
-        status.is_terminal() || self.attempt.is_some() && status == RunStatus::Paused
+        status.is_terminal() || self.follows != Follows::Run && status == RunStatus::Paused
     }
 
-    async fn find_and_stop(self, mut owed: Owed) {
+    async fn find_and_stop(self, mut undecided: Undecided) {
         let (until, mut pause) = (Instant::now() + TRIED_FOR, PAUSES.0);
         while !self.is_decided().await {
             if Instant::now() >= until {
@@ -83,7 +85,7 @@ impl Leaving {
             sleep(pause).await;
             pause = (pause * 2).min(PAUSES.1);
         }
-        owed.is_decided = true;
+        undecided.0 = None;
     }
 
     /// Stops the run if that is due. Tells whether it was, or is not; if not, it is to be looked at
@@ -113,26 +115,13 @@ impl Leaving {
     }
 }
 
-/// A stop that is not decided yet, for as long as it is tried.
-struct Owed {
-    clients: Clients,
-    run: RunId,
-    is_decided: bool,
-}
+/// The run of a stop that is not decided yet: dropped with it, this says so.
+struct Undecided(Option<RunId>);
 
-impl Owed {
-    fn new(leaving: &Leaving) -> Self {
-        let (clients, run) = (leaving.clients.clone(), leaving.run.0);
-        clients.owed().fetch_add(1, Ordering::SeqCst);
-        Self { clients, run, is_decided: false }
-    }
-}
-
-impl Drop for Owed {
+impl Drop for Undecided {
     fn drop(&mut self) {
-        self.clients.owed().fetch_sub(1, Ordering::SeqCst);
-        if !self.is_decided {
-            tracing::warn!(run.uuid = %self.run, "a run goes on that its clients have left");
+        if let Some(run) = self.0 {
+            tracing::warn!(run.uuid = %run, "a run goes on that its clients have left");
         }
     }
 }
@@ -144,17 +133,14 @@ async fn last_answered(
     here: Option<&RunRef>,
     record: &RunRecord,
 ) -> Result<u32, LookupError> {
-    // Its event may not be stored yet.
-    let mut last = if record.is_answered() { record.attempt } else { 1 };
-    last = last.max(here.map_or(1, |run| answered(events_by_now(run, 0))));
+    let mut last = here.map_or(1, |run| answered(events_by_now(run, 0)));
+    if let Some(known) = answered_in(record) {
+        return Ok(last.max(known));
+    }
     if record.attempt > last {
         let mut events = Box::new(StoredEvents::new(engine.clone(), record.clone().into(), 0));
         while let Some(event) = events.next().await? {
-            if let EventKind::Resumed { attempt } = event.kind
-                && event.run == record.run()
-            {
-                last = last.max(attempt);
-            }
+            last = last.max(answered([event]));
         }
     }
     Ok(last)

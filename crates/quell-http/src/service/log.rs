@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::future::Either;
 use futures::stream::{Stream, StreamExt as _, unfold};
+use quell::store::RunRecord;
 use quell::{EventKind, RunEvent, RunRef, limits};
 use tokio::time::{sleep, timeout};
 
@@ -225,8 +226,12 @@ const TROUBLE_REST: Duration = Duration::from_millis(100);
 impl StoredRun {
     /// As [`answered`](crate::answered), as far as its record tells. None if only its log does.
     pub fn answered(&self) -> Option<u32> {
-        let record = self.record();
-        // The event of the answer may come behind it.
-        (record.attempt <= 1 || record.is_answered()).then_some(record.attempt.max(1))
+        answered_in(self.record())
     }
+}
+
+/// As [`StoredRun::answered`].
+pub(super) fn answered_in(record: &RunRecord) -> Option<u32> {
+    // The event of the answer may come behind it.
+    (record.attempt <= 1 || record.is_answered()).then_some(record.attempt.max(1))
 }

@@ -1,7 +1,6 @@
 //! [`Service::stop_followed`]: runs of other nodes whose clients lose this one.
 
 use std::future::ready;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt as _};
@@ -37,8 +36,8 @@ impl Service {
             let asked: Vec<_> = asked.buffer_unordered(AT_ONCE).filter_map(ready).collect().await;
             // Their readers poll.
             let mut pace = Pace::new(FIRST_PAUSE);
-            let is_owed = || clients.owed().load(Ordering::SeqCst) > 0;
-            while is_owed() || clients.far(engine).iter().any(|run| asked.contains(run)) {
+            let is_followed = || clients.far(engine).iter().any(|run| asked.contains(run));
+            while !clients.owed.is_empty() || is_followed() {
                 pace.rest().await;
             }
         };
