@@ -72,9 +72,7 @@ impl<R: Recorded> Writer<R> {
             let late = std::mem::take(&mut queue.late);
             (late, queue.trouble().cloned().unwrap_or(StoreError::Closed))
         };
-        // What is withdrawn was never given to the store: it is no loss.
-        let withdrawn = waiting.extract_if(.., |it| R::is_withdrawn(it)).collect();
-        self.settle(withdrawn, false);
+        self.withdraw(&mut waiting);
         others.append(&mut waiting);
         self.give_up(stops, true, &error);
         self.give_up(others, false, &error);

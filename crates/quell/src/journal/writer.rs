@@ -177,11 +177,7 @@ impl<R: Recorded> Writer<R> {
             if !left_out.is_empty() {
                 self.leave_out(left_out);
             }
-            let withdrawn: Vec<_> = entries.extract_if(.., |it| R::is_withdrawn(it)).collect();
-            if !withdrawn.is_empty() {
-                // No append: it says nothing about the store.
-                self.settle(withdrawn, false);
-            }
+            self.withdraw(&mut entries);
         }
         let (mut records, mut bytes) = (Vec::with_capacity(entries.len()), 0_usize);
         let (mut count, mut doubt) = (0, None);
@@ -290,8 +286,17 @@ impl<R: Recorded> Writer<R> {
         self.settle(entries, are_stops);
     }
 
+    /// Takes out what is withdrawn of entries that the store was not given. That is no append: it
+    /// says nothing about the store, and no loss.
+    pub(super) fn withdraw(&self, entries: &mut Vec<Entry<R>>) {
+        let withdrawn: Vec<_> = entries.extract_if(.., |it| R::is_withdrawn(it)).collect();
+        if !withdrawn.is_empty() {
+            self.settle(withdrawn, false);
+        }
+    }
+
     /// Tells runs that entries are durable, or withdrawn, and counts these out.
-    pub(super) fn settle(&self, entries: Vec<Entry<R>>, are_stops: bool) {
+    fn settle(&self, entries: Vec<Entry<R>>, are_stops: bool) {
         let (done, mut wakers) = (Done::of(&entries, are_stops), Wakers::new());
         for entry in entries {
             R::stored(entry, &mut wakers);
